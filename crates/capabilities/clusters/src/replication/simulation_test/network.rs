@@ -41,8 +41,8 @@ pub(super) enum WayState {
     Lossy,
 }
 
-/// Listener of acknowledgements: it is told the cursor that is said to be durable.
-type HearsAcknowledged = Box<dyn Fn(&str) + Send + Sync>;
+/// Listener of acknowledgements, as they are sent.
+type HearsAcknowledged = Box<dyn Fn(&AcknowledgeDomainRequest) + Send + Sync>;
 
 /// Network of a simulation.
 pub(super) struct SimulatedNetwork {
@@ -157,7 +157,7 @@ impl Connection for SimulatedConnection {
             if parts.uri.path().ends_with("/Acknowledge")
                 && let Ok(asked) = AcknowledgeDomainRequest::decode(body.slice(5..))
             {
-                (network.hears)(&asked.durable);
+                (network.hears)(&asked);
             }
             let [way, back] = network.ways(&to);
             pass(way).await.map_err(|why| CallError::NotSent(why.into()))?;

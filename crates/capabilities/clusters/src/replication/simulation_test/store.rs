@@ -1,5 +1,6 @@
 //! Store of a simulated cluster: a memory store whose commits take a moment, so that whoever makes one may end before and behind it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use omnirelay_store::{
     LogPage, MemoryStore, OpenGroup, OpenedGroup, Pulse, PulseAnswer, Retention, Revision, Scan, ScanPage,
     Store, StoreError, Write,
 };
-use tokio::time::sleep;
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::world::{THING, Things, things};
 
 /// Beginning of a value that is not taken from another cluster.
 const REFUSED: &[u8] = b"!";
@@ -25,25 +29,39 @@ pub(super) fn refused(number: u64) -> Bytes {
     Bytes::from([REFUSED, format!("{number:x}").as_bytes()].concat())
 }
 
+/// History of a cluster: the things that it had after each commit that wrote one, and when an epoch began; and when that was.
+pub(super) type StoreHistory = BTreeMap<(Epoch, Revision), (Instant, Things)>;
+
 /// Store of a simulated cluster.
-pub(super) struct SimulatedStore(pub Arc<MemoryStore>);
+pub(super) struct SimulatedStore {
+    pub memory: Arc<MemoryStore>,
+    pub history: Arc<Mutex<StoreHistory>>,
+}
+
+impl SimulatedStore {
+    /// Notes what there is now.
+    pub(super) async fn note(&self) {
+        let (head, things) = things(&self.memory, |_| true).await;
+        self.history.lock().entry((head.epoch, head.revision)).or_insert((Instant::now(), things));
+    }
+}
 
 #[async_trait]
 impl Store for SimulatedStore {
     fn name(&self) -> &str {
-        self.0.name()
+        self.memory.name()
     }
 
     async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError> {
-        self.0.pulse(pulse).await
+        self.memory.pulse(pulse).await
     }
 
     async fn open_group(&self, open: OpenGroup) -> Result<OpenedGroup, StoreError> {
-        self.0.open_group(open).await
+        self.memory.open_group(open).await
     }
 
     async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.0.close_group(epoch, group).await
+        self.memory.close_group(epoch, group).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome, CommitError> {
@@ -56,36 +74,41 @@ impl Store for SimulatedStore {
             return Err(CommitError::Store(StoreError::Invalid { what }));
         }
         sleep(Duration::from_millis(fastrand::u64(0..3))).await;
-        let done = self.0.commit(commit).await;
+        let is_of_things = commit.writes.iter().any(|write| write.id().kind == THING);
+        let done = self.memory.commit(commit).await;
+        // Memory lets nobody else run before it is noted.
+        if is_of_things && matches!(done, Ok(CommitOutcome::Done(_))) {
+            self.note().await;
+        }
         sleep(Duration::from_millis(fastrand::u64(0..3))).await;
         done
     }
 
     async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, CommitOutcome)>, StoreError> {
-        self.0.recall(key).await
+        self.memory.recall(key).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
-        self.0.scan(scan).await
+        self.memory.scan(scan).await
     }
 
     async fn leases(&self) -> Result<Leases, StoreError> {
-        self.0.leases().await
+        self.memory.leases().await
     }
 
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
-        self.0.log(after, limit, wait).await
+        self.memory.log(after, limit, wait).await
     }
 
     fn log_in_memory(&self, after: Revision) -> Option<LogPage> {
-        self.0.log_in_memory(after)
+        self.memory.log_in_memory(after)
     }
 
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError> {
-        self.0.housekeep(epoch, keep).await
+        self.memory.housekeep(epoch, keep).await
     }
 
     fn is_in_process(&self) -> bool {
-        self.0.is_in_process()
+        self.memory.is_in_process()
     }
 }

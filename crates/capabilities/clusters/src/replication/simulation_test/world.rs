@@ -1,6 +1,7 @@
 //! World of a simulation: two clusters with their stores, and what the active one has had at each commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,7 +12,6 @@ use omnirelay_cluster_records::domain::{
     DOMAIN, DOMAIN_FOLLOWER, DomainKind, DomainVersion, NamespacePlace, REPLICA, domain_id,
 };
 use omnirelay_cluster_records::{CLUSTER, cluster_id};
-use omnirelay_core::time::Millis;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::feed::WatchPlaces;
 use omnirelay_registry::Registry;
@@ -35,13 +35,14 @@ use tokio::time::{Instant, sleep};
 
 use super::super::heal::ClusterComparer;
 use super::super::{DomainFollower, ReplicationSource};
+use super::judge::JudgedDomain;
 use super::lead::{Lead, lease, run_lives};
 use super::network::{SimulatedNetwork, SimulatedWays};
-use super::store::{SimulatedStore, refused};
+use super::store::{SimulatedStore, StoreHistory, refused};
 use crate::domain_gate::DomainGate;
 use crate::domains::change::DomainChanges;
 
-const THING: RecordKind = RecordKind::of("thing");
+pub(super) const THING: RecordKind = RecordKind::of("thing");
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Records by their keys: what two clusters compare.
@@ -49,36 +50,42 @@ pub(super) type Things = BTreeMap<String, (u64, u64, Bytes)>;
 
 /// Cluster of a simulation.
 pub(super) struct SimulatedCluster {
-    name: &'static str,
+    pub name: &'static str,
     pub store: Arc<MemoryStore>,
     pub registry: Arc<Registry>,
     lead: Arc<Lead>,
     /// After how many polls the follower ends where it waits; 0: it goes on.
     pub ends_after: Arc<AtomicU32>,
+    /// Of all stores that it has had.
+    pub history: Arc<Mutex<StoreHistory>>,
     comparer: ClusterComparer,
     tasks: JoinSet<()>,
 }
 
-/// Stores that west has had, the present one last, and what was acknowledged that was in none of the last two.
+/// Stores that each cluster has had, the present one last, and what was acknowledged that was in none of the last two.
 #[derive(Default)]
 pub(super) struct AcknowledgedState {
-    stores: Vec<Arc<MemoryStore>>,
-    pub broken: Option<String>,
+    stores: BTreeMap<&'static str, Vec<Arc<MemoryStore>>>,
+    broken: Option<String>,
 }
 
 impl AcknowledgedState {
+    fn keep(&mut self, cluster: &'static str, store: Arc<MemoryStore>) {
+        self.stores.entry(cluster).or_default().push(store);
+    }
+
     /// Takes in what is said to be durable, as it is said.
-    fn hear(&mut self, durable: &str) {
-        let durable = parse_cursor(durable).ok().flatten().unwrap_or_default();
+    fn hear(&mut self, asked: &pb::AcknowledgeDomainRequest) {
+        let durable = parse_cursor(&asked.durable).ok().flatten().unwrap_or_default();
         let applied = |store: &Arc<MemoryStore>| {
-            let page = Scan { kind: REPLICA, after: None, backwards: false, limit: 1 };
-            let page = store.scan(page).now_or_never()?.ok()?;
-            let value = DomainReplicaValue::decode(&*page.records.first()?.value).ok()?;
+            let value = replica_of(store, &asked.domain).now_or_never()??;
             Some((Epoch(value.epoch), Revision(value.applied)))
         };
-        let known: Vec<_> = self.stores.iter().rev().take(2).filter_map(applied).collect();
-        if !known.iter().any(|(epoch, applied)| (*epoch, *applied) >= (durable.epoch, durable.revision)) {
-            self.broken = Some(format!("{durable} is acknowledged, and {known:?} is durable"));
+        let stores = self.stores.get(asked.cluster_id.as_str()).into_iter().flatten();
+        let known: Vec<_> = stores.rev().take(2).filter_map(applied).collect();
+        if !known.iter().any(|known| *known >= (durable.epoch, durable.revision)) {
+            let domain = &asked.domain;
+            self.broken = Some(format!("{domain}: {durable} is acknowledged, and {known:?} is durable"));
         }
     }
 }
@@ -88,27 +95,19 @@ pub(super) struct LostLead {
     /// What the next to lead writes by.
     fence: LeaseFence,
     pub things: Things,
-    pub applied: Option<(u64, u64)>,
+    /// How far each domain was followed.
+    pub applied: BTreeMap<&'static str, (u64, u64)>,
 }
 
-/// Two clusters: west follows east.
+/// Two clusters: west follows east, and in some runs east follows west in a second domain.
 pub(super) struct World {
-    pub clock: PausedClock,
+    clock: PausedClock,
     network: Arc<SimulatedNetwork>,
     pub east: SimulatedCluster,
     pub west: SimulatedCluster,
-    /// What east had after each commit that wrote a thing, and when it began an epoch; and when that was.
-    pub had: BTreeMap<(Epoch, Revision), (Instant, Things)>,
-    /// Keys that somebody has deleted in east, and when that was last.
-    pub deleted: BTreeMap<String, Millis>,
-    /// What west has durably said to be here.
-    pub acknowledged: Arc<Mutex<AcknowledgedState>>,
-    /// Whether an operator has let pass what was braked, and it is not followed on yet.
-    pub is_approved: bool,
+    domains: Vec<JudgedDomain>,
+    acknowledged: Arc<Mutex<AcknowledgedState>>,
     pub lost_lead: Option<LostLead>,
-    pub seen: Things,
-    /// What the judges have met so far.
-    pub met: BTreeSet<&'static str>,
 }
 
 fn kinds() -> Arc<[DomainKind]> {
@@ -117,11 +116,17 @@ fn kinds() -> Arc<[DomainKind]> {
 }
 
 impl SimulatedCluster {
-    async fn start(name: &'static str, store: Arc<MemoryStore>, network: &Arc<SimulatedNetwork>) -> Self {
+    async fn start(
+        name: &'static str,
+        store: Arc<MemoryStore>,
+        network: &Arc<SimulatedNetwork>,
+        history: Arc<Mutex<StoreHistory>>,
+    ) -> Self {
         let mirrored = [CLUSTER, DOMAIN, REPLICA, DOMAIN_FOLLOWER, THING];
         let node = format!("{name}-1");
         let pace = HeartbeatPace { renew_every: SECOND, grace: SECOND };
-        let shared = Arc::new(SimulatedStore(store.clone()));
+        let shared = Arc::new(SimulatedStore { memory: store.clone(), history: history.clone() });
+        shared.note().await;
         let lab = LabRegistry::beating(lab::registry(node.as_str(), shared, &mirrored), pace).await;
         let LabRegistry { registry, mut tasks } = lab;
         registry.write_gate().add(Arc::new(DomainGate { cluster: name.to_owned(), kinds: kinds() }));
@@ -134,7 +139,7 @@ impl SimulatedCluster {
         tasks.spawn(run_lives(follower, ends_after.clone()));
         let source = ReplicationSource::new(registry.clone(), name.to_owned(), kinds(), WatchPlaces::new(8));
         network.put(name, Some(Arc::new(source)));
-        Self { name, store, registry, lead, ends_after, comparer, tasks }
+        Self { name, store, registry, lead, ends_after, history, comparer, tasks }
     }
 
     async fn write(&self, writes: Vec<Write>) {
@@ -144,81 +149,103 @@ impl SimulatedCluster {
         assert!(matches!(done, Ok(CommitOutcome::Done(_))), "{}: {done:?}", self.name);
     }
 
-    /// Says where the domain is active, and where the other cluster is, in a store where nobody has.
-    async fn found(&self, other: &str) {
-        let version = DomainVersion { term: 1, raised_by: "east".to_owned() };
-        let mesh =
-            DomainValue { active: "east".to_owned(), version: Some(version.value()), ..Default::default() };
+    /// Says where domains are active, and where the other cluster is, in a store where nobody has.
+    async fn found(&self, domains: &[JudgedDomain]) {
+        let other = if self.name == "east" { "west" } else { "east" };
+        let domain = |domain: &JudgedDomain| {
+            let version = DomainVersion { term: 1, raised_by: domain.active.to_owned() };
+            let own = domain.namespaces.iter().filter(|_| domain.name != "mesh");
+            let value = DomainValue {
+                active: domain.active.to_owned(),
+                version: Some(version.value()),
+                namespaces: own.map(|namespace| (*namespace).to_owned()).collect(),
+                ..Default::default()
+            };
+            put(domain_id(domain.name), &value)
+        };
         let at = ClusterValue { replication_endpoints: vec!["here:1".to_owned()], ..Default::default() };
-        self.write(vec![put(cluster_id(other), &at), put(domain_id("mesh"), &mesh)]).await;
+        self.write([put(cluster_id(other), &at)].into_iter().chain(domains.iter().map(domain)).collect())
+            .await;
     }
 }
 
-/// The things of a store, its replica of the domain, and its head, all of one moment: a store in memory lets nobody else run meanwhile.
-pub(super) async fn things(store: &MemoryStore) -> (Cursor, Things, Option<DomainReplicaValue>) {
-    let scan = async |kind: RecordKind| {
-        let (mut all, mut after) = (Vec::<Record>::new(), None);
-        loop {
-            let page = Scan { kind: kind.clone(), after, backwards: false, limit: 100 };
-            let page = store.scan(page).await.unwrap();
-            all.extend(page.records);
-            after = all.last().map(|record| record.id.key.clone());
-            if !page.more {
-                return (Cursor::at(page.epoch, page.head), all);
-            }
+/// The records of a kind, and the head of the store, of one moment: a store in memory lets nobody else run meanwhile.
+async fn records(store: &MemoryStore, kind: RecordKind) -> (Cursor, Vec<Record>) {
+    let (mut all, mut after) = (Vec::<Record>::new(), None);
+    loop {
+        let page = Scan { kind: kind.clone(), after, backwards: false, limit: 100 };
+        let page = store.scan(page).await.unwrap();
+        all.extend(page.records);
+        after = all.last().map(|record| record.id.key.clone());
+        if !page.more {
+            return (Cursor::at(page.epoch, page.head), all);
         }
-    };
-    let (head, found) = scan(THING).await;
-    let kept = found.into_iter().filter(|record| !record.deleted);
+    }
+}
+
+/// The things of a store, those of some keys, and its head.
+pub(super) async fn things(store: &MemoryStore, has: impl Fn(&str) -> bool) -> (Cursor, Things) {
+    let (head, found) = records(store, THING).await;
+    let kept = found.into_iter().filter(|record| !record.deleted && has(&record.id.key));
     let things = kept.map(|record| (record.id.key, (record.version.0, record.updated_at.0, record.value)));
-    let things = things.collect();
-    let replica = scan(REPLICA).await.1.into_iter().find(|record| record.id.key == "mesh");
-    (head, things, replica.map(|record| DomainReplicaValue::decode(&*record.value).unwrap()))
+    (head, things.collect())
+}
+
+/// Replica of a domain as a store has it.
+pub(super) async fn replica_of(store: &MemoryStore, domain: &str) -> Option<DomainReplicaValue> {
+    let record = records(store, REPLICA).await.1.into_iter().find(|record| record.id.key == domain)?;
+    DomainReplicaValue::decode(&*record.value).ok()
 }
 
 impl World {
-    pub(super) async fn start() -> Self {
+    /// Begins with one domain, with two that east is active for, or with one for each, by `shape`.
+    pub(super) async fn start(shape: u64) -> Self {
+        let domains = match shape % 3 {
+            0 => vec![JudgedDomain::new("mesh", "east", &["a", "b"])],
+            1 => vec![JudgedDomain::new("mesh", "east", &["a"]), JudgedDomain::new("second", "east", &["b"])],
+            _ => vec![JudgedDomain::new("mesh", "east", &["a"]), JudgedDomain::new("second", "west", &["b"])],
+        };
         let clock = PausedClock(Instant::now());
         let acknowledged = Arc::new(Mutex::new(AcknowledgedState::default()));
         let heard = acknowledged.clone();
-        let network = SimulatedNetwork::new(Box::new(move |durable| heard.lock().hear(durable)));
+        let network = SimulatedNetwork::new(Box::new(move |asked| heard.lock().hear(asked)));
         let [east, west] = [0, 1].map(|_| Arc::new(MemoryStore::new(clock)));
-        acknowledged.lock().stores.push(west.clone());
-        let east = SimulatedCluster::start("east", east, &network).await;
+        acknowledged.lock().keep("east", east.clone());
+        let east = SimulatedCluster::start("east", east, &network, Arc::default()).await;
         sleep(Duration::from_millis(7)).await;
-        let west = SimulatedCluster::start("west", west, &network).await;
-        east.found("west").await;
-        west.found("east").await;
-        let (had, deleted) = (BTreeMap::new(), BTreeMap::new());
-        let (is_approved, lost_lead, seen, met) = (false, None, Things::new(), BTreeSet::new());
-        let mut world = Self {
-            clock,
-            network,
-            east,
-            west,
-            had,
-            deleted,
-            acknowledged,
-            is_approved,
-            lost_lead,
-            seen,
-            met,
-        };
-        world.note().await;
-        world
+        acknowledged.lock().keep("west", west.clone());
+        let west = SimulatedCluster::start("west", west, &network, Arc::default()).await;
+        east.found(&domains).await;
+        west.found(&domains).await;
+        Self { clock, network, east, west, domains, acknowledged, lost_lead: None }
     }
 
     pub(super) fn network(&self) -> &SimulatedNetwork {
         &self.network
     }
 
-    /// Notes what east has now.
-    pub(super) async fn note(&mut self) {
-        let (head, things, _) = things(&self.east.store).await;
-        self.had.entry((head.epoch, head.revision)).or_insert((Instant::now(), things));
+    /// Faults that were met so far.
+    pub(super) fn met(&self) -> BTreeSet<&'static str> {
+        self.domains.iter().flat_map(|domain| domain.met.iter().copied()).collect()
     }
 
-    /// Makes one commit in east.
+    /// Judges all domains now; whether all are followed, and the same in both clusters.
+    pub(super) async fn judge(&mut self) -> Result<bool, String> {
+        if let Some(broken) = &self.acknowledged.lock().broken {
+            return Err(broken.clone());
+        }
+        let mut are_same = true;
+        for domain in &mut self.domains {
+            let clusters = match domain.active {
+                "east" => [&self.east, &self.west],
+                _ => [&self.west, &self.east],
+            };
+            are_same &= domain.judge(clusters, self.lost_lead.as_ref()).await?;
+        }
+        Ok(are_same)
+    }
+
+    /// Makes one commit in each active cluster, or in one of them.
     pub(super) async fn change(&mut self, chance: &mut fastrand::Rng) {
         let mut writes = BTreeMap::new();
         for _ in 0..chance.usize(1..4) {
@@ -234,12 +261,22 @@ impl World {
             };
             writes.insert(key, write);
         }
-        let is_deleted = |(key, write): (&String, &Write)| write.value().is_none().then(|| key.clone());
-        let deleted: Vec<String> = writes.iter().filter_map(is_deleted).collect();
-        self.east.write(writes.into_values().collect()).await;
+        for cluster in [&self.east, &self.west] {
+            let is_here = |key: &str| {
+                self.domains.iter().any(|domain| domain.active == cluster.name && domain.has(key))
+            };
+            let here = writes.iter().filter(|(key, _)| is_here(key));
+            let here: Vec<Write> = here.map(|(_, write)| write.clone()).collect();
+            if !here.is_empty() {
+                cluster.write(here).await;
+            }
+        }
         let now = self.clock.now();
-        self.deleted.extend(deleted.into_iter().map(|key| (key, now)));
-        self.note().await;
+        let deleted = writes.into_iter().filter(|(_, write)| write.value().is_none());
+        for (key, _) in deleted {
+            let domain = self.domains.iter_mut().find(|domain| domain.has(&key));
+            domain.map(|domain| domain.deleted.insert(key, now));
+        }
     }
 
     /// A copy of a store as it is now, from which it may be restored.
@@ -247,52 +284,42 @@ impl World {
         store.replica(self.clock)
     }
 
-    /// Restarts east on another store, in a new epoch, or on the one that it has.
-    pub(super) async fn restart_east(&mut self, store: Option<MemoryStore>) {
-        let store = store.map_or_else(
-            || self.east.store.clone(),
-            |store| {
-                store.promote(Duration::ZERO);
-                Arc::new(store)
-            },
-        );
-        self.network.put("east", None);
-        self.east = SimulatedCluster::start("east", store, &self.network).await;
-        if self.east.registry.view().get(&domain_id("mesh")).is_none() {
-            self.east.found("west").await;
-        }
-        self.note().await;
-    }
-
-    /// The same of west: whatever it was about to do is not done.
-    pub(super) async fn restart_west(&mut self, store: Option<MemoryStore>) {
-        let is_other = store.is_some();
-        let store = store.map_or_else(
-            || self.west.store.clone(),
-            |store| {
-                store.promote(Duration::ZERO);
-                Arc::new(store)
-            },
-        );
+    /// Restarts a cluster on another store, in a new epoch, or on the one that it has: whatever it was about to do is not done.
+    pub(super) async fn restart(&mut self, name: &'static str, store: Option<MemoryStore>) {
+        let other = store.map(|store| {
+            store.promote(Duration::ZERO);
+            Arc::new(store)
+        });
+        let cluster = if name == "east" { &mut self.east } else { &mut self.west };
         // Nobody of before writes into what is there now, or speaks of it.
-        self.west.tasks.shutdown().await;
-        self.lost_lead = None;
-        if is_other {
-            self.acknowledged.lock().stores.push(store.clone());
-            self.seen.clear();
+        cluster.tasks.shutdown().await;
+        if name == "west" {
+            self.lost_lead = None;
         }
-        self.network.put("west", None);
-        self.west = SimulatedCluster::start("west", store, &self.network).await;
-        if self.west.registry.view().get(&domain_id("mesh")).is_none() {
-            self.west.found("east").await;
+        if let Some(other) = &other {
+            self.acknowledged.lock().keep(name, other.clone());
+            let followed = self.domains.iter_mut().filter(|domain| domain.active != name);
+            followed.for_each(|domain| domain.seen.clear());
+        }
+        let store = other.unwrap_or_else(|| cluster.store.clone());
+        self.network.put(name, None);
+        let history = cluster.history.clone();
+        *cluster = SimulatedCluster::start(name, store, &self.network, history).await;
+        if cluster.registry.view().get(&domain_id("mesh")).is_none() {
+            cluster.found(&self.domains).await;
         }
     }
 
     /// Has another node take the lead of west from the one that follows, which does not know it yet.
     pub(super) async fn lose_lead(&mut self) {
         let fence = lease(&self.west.registry, &self.west.store).await;
-        let (_, things, replica) = things(&self.west.store).await;
-        let applied = replica.map(|replica| (replica.epoch, replica.applied));
+        let (_, things) = things(&self.west.store, |_| true).await;
+        let mut applied = BTreeMap::new();
+        for domain in &self.domains {
+            if let Some(replica) = replica_of(&self.west.store, domain.name).await {
+                applied.insert(domain.name, (replica.epoch, replica.applied));
+            }
+        }
         self.lost_lead = Some(LostLead { fence, things, applied });
     }
 
@@ -329,31 +356,39 @@ impl World {
 
     /// Words about how both stand.
     pub(super) async fn told(&self) -> String {
-        let (head, there, _) = things(&self.east.store).await;
-        let (at, here, replica) = things(&self.west.store).await;
-        let differ: Vec<_> = there
-            .iter()
-            .filter(|(key, thing)| here.get(*key) != Some(thing))
-            .map(|(key, thing)| (key, thing, here.get(key)))
-            .collect();
-        let counts = format!("east has {} at {head}, west {} at {at}", there.len(), here.len());
-        format!("{counts}: {replica:?}; {differ:?}")
+        let (east, there) = things(&self.east.store, |_| true).await;
+        let (west, here) = things(&self.west.store, |_| true).await;
+        let differ = there.iter().filter(|(key, thing)| here.get(*key) != Some(thing));
+        let differ: Vec<_> = differ.map(|(key, thing)| (key, thing, here.get(key))).collect();
+        let mut told = format!("east has {} at {east}, west {} at {west}", there.len(), here.len());
+        for domain in &self.domains {
+            let follower = if domain.active == "east" { &self.west } else { &self.east };
+            let replica = replica_of(&follower.store, domain.name).await;
+            let _ = write!(told, "; {}: {replica:?}", domain.name);
+        }
+        format!("{told}; {differ:?}")
     }
 
-    /// Has an operator decide what is to be where west is braked.
+    /// Has an operator decide what is to be where a follower is braked.
     pub(super) async fn decide(&mut self, is_healed: bool) {
-        let (_, _, replica) = things(&self.west.store).await;
-        if replica.is_none_or(|replica| replica.state() != State::Braked) {
-            return;
-        }
         let operator = Caller::of_tests("ann");
-        if is_healed {
-            let _ = self.east.comparer.heal(&operator, ("mesh", "west"), ("lost", false, None)).await;
-            self.note().await;
-        } else {
-            let changes = DomainChanges { registry: &self.west.registry, cluster: "west" };
-            let asked = pb::ApproveDomainRequest { domain: "mesh".to_owned(), ..Default::default() };
-            self.is_approved |= changes.approve_one(&operator, asked).await.is_ok();
+        for domain in &mut self.domains {
+            let [source, follower] = match domain.active {
+                "east" => [&self.east, &self.west],
+                _ => [&self.west, &self.east],
+            };
+            let replica = replica_of(&follower.store, domain.name).await;
+            if replica.is_none_or(|replica| replica.state() != State::Braked) {
+                continue;
+            }
+            if is_healed {
+                let asked = (domain.name, follower.name);
+                let _ = source.comparer.heal(&operator, asked, ("lost", false, None)).await;
+            } else {
+                let changes = DomainChanges { registry: &follower.registry, cluster: follower.name };
+                let asked = pb::ApproveDomainRequest { domain: domain.name.to_owned(), ..Default::default() };
+                domain.is_approved |= changes.approve_one(&operator, asked).await.is_ok();
+            }
         }
     }
 }
