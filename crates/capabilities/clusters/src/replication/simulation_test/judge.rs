@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
@@ -12,7 +13,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::DomainReplicaValue;
 use omnirelay_wire::pb::omnirelay::store::v1::domain_replica_value::State;
 
 use super::store::is_refused;
-use super::world::{LostLead, SimulatedCluster, Things, replica_of, things};
+use super::world::{LostLead, SimulatedCluster, Things, replica_of};
 use crate::domains::show::DomainReader;
 
 /// How many records of a domain a comparison deletes by itself, of so few as there are here.
@@ -30,7 +31,7 @@ pub(super) struct JudgedDomain {
     pub deleted: BTreeMap<String, Millis>,
     /// Whether an operator has let pass what was braked, and it is not followed on yet.
     pub is_approved: bool,
-    pub seen: Things,
+    pub seen: Arc<Things>,
     /// What was met so far.
     pub met: BTreeSet<&'static str>,
 }
@@ -43,7 +44,7 @@ impl JudgedDomain {
             namespaces,
             deleted: BTreeMap::new(),
             is_approved: false,
-            seen: Things::new(),
+            seen: Arc::default(),
             met: BTreeSet::new(),
         }
     }
@@ -58,8 +59,7 @@ impl JudgedDomain {
         [source, follower]: [&SimulatedCluster; 2],
         lost: Option<&LostLead>,
     ) -> Result<bool, String> {
-        let (_, here) = things(&follower.store, |key| self.has(key)).await;
-        let (head, there) = things(&source.store, |key| self.has(key)).await;
+        let ((_, here), (epoch, there)) = (follower.now(), source.now());
         let replica = replica_of(&follower.store, self.name).await;
         let lost = lost.filter(|_| follower.name == "west");
         self.judge_lead(&here, replica.as_ref(), lost)?;
@@ -78,13 +78,11 @@ impl JudgedDomain {
             return Err(self.told(&format!("it follows at {applied:?}, which is no commit of its source")));
         };
         let aside = set_aside(&replica);
-        let had = had.iter().filter(|(key, _)| self.has(key));
-        let had = had.map(|(key, thing)| (key.clone(), thing.clone())).collect();
-        if let Some(differ) = difference(&had, &here, &aside) {
+        if let Some(differ) = self.difference(had, &here, &aside) {
             return Err(self.told(&format!("it follows at {applied:?}, and differs: {differ}")));
         }
-        let is_same = difference(&there, &here, &aside).is_none();
-        Ok(is_same && applied.0 == head.epoch && lost.is_none())
+        let is_same = self.difference(&there, &here, &aside).is_none();
+        Ok(is_same && applied.0 == epoch && lost.is_none())
     }
 
     /// Notes what is met, so that no run is sound because nothing has happened.
@@ -115,7 +113,11 @@ impl JudgedDomain {
         let Some(lost) = lost else { return Ok(()) };
         let applied = replica.map(|replica| (replica.epoch, replica.applied));
         let before = lost.applied.get(self.name).copied();
-        let is_same = lost.things.iter().filter(|(key, _)| self.has(key)).eq(here.iter());
+        let is_same = lost
+            .things
+            .iter()
+            .filter(|(key, _)| self.has(key))
+            .eq(here.iter().filter(|(key, _)| self.has(key)));
         match is_same && before == applied {
             true => Ok(()),
             false => {
@@ -125,13 +127,12 @@ impl JudgedDomain {
     }
 
     /// That nothing is gone that nobody has deleted, beyond what a comparison may delete.
-    fn judge_deleted(&mut self, here: &Things) -> Result<(), String> {
+    fn judge_deleted(&mut self, here: &Arc<Things>) -> Result<(), String> {
         let is_deleted =
             |key: &str, written_ms: u64| self.deleted.get(key).is_some_and(|deleted| deleted.0 >= written_ms);
-        let gone = self
-            .seen
-            .iter()
-            .filter(|(key, (_, written_ms, _))| !here.contains_key(*key) && !is_deleted(key, *written_ms));
+        let gone = self.seen.iter().filter(|(key, (_, written_ms, _))| {
+            self.has(key) && !here.contains_key(*key) && !is_deleted(key, *written_ms)
+        });
         let gone = gone.count();
         if !self.is_approved && gone > DELETED_FREELY {
             return Err(self.told(&format!("{gone} records are gone that nobody has deleted")));
@@ -159,6 +160,18 @@ impl JudgedDomain {
         }
     }
 
+    /// Difference of what was there and what is here, but for what is set aside because it is refused; `None`: there is none.
+    fn difference(&self, there: &Things, here: &Things, aside: &BTreeSet<&str>) -> Option<String> {
+        let differs = |key: &&String| {
+            let there = there.get(*key);
+            let may_differ = aside.contains(key.as_str()) && there.is_some_and(|there| is_refused(&there.2));
+            self.has(key) && there != here.get(*key) && !may_differ
+        };
+        let keys = there.keys().chain(here.keys().filter(|key| !there.contains_key(*key)));
+        let differ: Vec<_> = keys.filter(differs).map(|key| (key, there.get(key), here.get(key))).collect();
+        (!differ.is_empty()).then(|| format!("{differ:?}"))
+    }
+
     fn told(&self, why: &str) -> String {
         format!("{} of {}: {why}", self.name, self.active)
     }
@@ -167,17 +180,4 @@ impl JudgedDomain {
 /// Keys of the records that are set aside.
 fn set_aside(replica: &DomainReplicaValue) -> BTreeSet<&str> {
     replica.set_aside.iter().map(|aside| aside.key.as_str()).collect()
-}
-
-/// Difference of what was there and what is here, but for what is set aside because it is refused; `None`: there is none.
-fn difference(there: &Things, here: &Things, aside: &BTreeSet<&str>) -> Option<String> {
-    let keys: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
-    let differs = |key: &&&String| {
-        let there = there.get(**key);
-        let may_differ = aside.contains(key.as_str()) && there.is_some_and(|there| is_refused(&there.2));
-        there != here.get(**key) && !may_differ
-    };
-    let differ: Vec<_> =
-        keys.iter().filter(differs).map(|key| (key, there.get(*key), here.get(*key))).collect();
-    (!differ.is_empty()).then(|| format!("{differ:?}"))
 }

@@ -8,13 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_store::{
     Commit, CommitError, CommitOutcome, Epoch, GroupRef, HousekeepingOutcome, IdempotencyKey, Leases,
-    LogPage, MemoryStore, OpenGroup, OpenedGroup, Pulse, PulseAnswer, Retention, Revision, Scan, ScanPage,
-    Store, StoreError, Write,
+    LogEntry, LogPage, MemoryStore, OpenGroup, OpenedGroup, Pulse, PulseAnswer, Retention, Revision, Scan,
+    ScanPage, Store, StoreError, Write,
 };
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::world::{THING, Things, things};
+use super::world::{THING, Things, thing, things};
 
 /// Beginning of a value that is not taken from another cluster.
 const REFUSED: &[u8] = b"!";
@@ -30,7 +30,7 @@ pub(super) fn refused(number: u64) -> Bytes {
 }
 
 /// History of a cluster: the things that it had after each commit that wrote one, and when an epoch began; and when that was.
-pub(super) type StoreHistory = BTreeMap<(Epoch, Revision), (Instant, Things)>;
+pub(super) type StoreHistory = BTreeMap<(Epoch, Revision), (Instant, Arc<Things>)>;
 
 /// Store of a simulated cluster.
 pub(super) struct SimulatedStore {
@@ -39,10 +39,29 @@ pub(super) struct SimulatedStore {
 }
 
 impl SimulatedStore {
-    /// Notes what there is now.
+    /// Notes what there is as an epoch begins, or a daemon.
     pub(super) async fn note(&self) {
-        let (head, things) = things(&self.memory, |_| true).await;
-        self.history.lock().entry((head.epoch, head.revision)).or_insert((Instant::now(), things));
+        let (head, things) = things(&self.memory).await;
+        self.history.lock().entry((head.epoch, head.revision)).or_insert((Instant::now(), Arc::new(things)));
+    }
+
+    /// Notes what a commit has left.
+    fn note_commit(&self, epoch: Epoch, commit: &LogEntry) {
+        let of_things =
+            commit.changes.iter().map(|change| &change.after).filter(|after| after.id.kind == THING);
+        let mut of_things = of_things.peekable();
+        if of_things.peek().is_none() {
+            return;
+        }
+        let mut history = self.history.lock();
+        let mut things = history.last_key_value().map_or_else(Things::new, |(_, (_, last))| (**last).clone());
+        for after in of_things {
+            match after.deleted {
+                true => things.remove(&after.id.key),
+                false => things.insert(after.id.key.clone(), thing(after)),
+            };
+        }
+        history.insert((epoch, commit.revision), (Instant::now(), Arc::new(things)));
     }
 }
 
@@ -74,11 +93,11 @@ impl Store for SimulatedStore {
             return Err(CommitError::Store(StoreError::Invalid { what }));
         }
         sleep(Duration::from_millis(fastrand::u64(0..3))).await;
-        let is_of_things = commit.writes.iter().any(|write| write.id().kind == THING);
+        let epoch = commit.epoch;
         let done = self.memory.commit(commit).await;
         // Memory lets nobody else run before it is noted.
-        if is_of_things && matches!(done, Ok(CommitOutcome::Done(_))) {
-            self.note().await;
+        if let Ok(CommitOutcome::Done(entry)) = &done {
+            self.note_commit(epoch, entry);
         }
         sleep(Duration::from_millis(fastrand::u64(0..3))).await;
         done

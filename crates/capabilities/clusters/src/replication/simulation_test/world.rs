@@ -93,7 +93,7 @@ impl AcknowledgedState {
 pub(super) struct LostLead {
     /// What the next to lead writes by.
     fence: LeaseFence,
-    pub things: Things,
+    pub things: Arc<Things>,
     /// How far each domain was followed.
     pub applied: BTreeMap<&'static str, (u64, u64)>,
 }
@@ -140,6 +140,13 @@ impl SimulatedCluster {
         Self { name, store, registry, lead, ends, history, comparer, tasks }
     }
 
+    /// What there is now, and the epoch.
+    pub(super) fn now(&self) -> (Epoch, Arc<Things>) {
+        let history = self.history.lock();
+        let ((epoch, _), (_, things)) = history.last_key_value().unwrap();
+        (*epoch, things.clone())
+    }
+
     async fn write(&self, writes: Vec<Write>) {
         let kinds = [CLUSTER, DOMAIN, THING];
         let act = DaemonAct::new("things.put", kinds, WriteAuthority::Unfenced);
@@ -181,12 +188,16 @@ async fn records(store: &MemoryStore, kind: RecordKind) -> (Cursor, Vec<Record>)
     }
 }
 
-/// The things of a store, those of some keys, and its head.
-pub(super) async fn things(store: &MemoryStore, has: impl Fn(&str) -> bool) -> (Cursor, Things) {
+/// What two clusters compare of a record.
+pub(super) fn thing(record: &Record) -> (u64, u64, Bytes) {
+    (record.version.0, record.updated_at.0, record.value.clone())
+}
+
+/// The things of a store, and its head.
+pub(super) async fn things(store: &MemoryStore) -> (Cursor, Things) {
     let (head, found) = records(store, THING).await;
-    let kept = found.into_iter().filter(|record| !record.deleted && has(&record.id.key));
-    let things = kept.map(|record| (record.id.key, (record.version.0, record.updated_at.0, record.value)));
-    (head, things.collect())
+    let kept = found.into_iter().filter(|record| !record.deleted);
+    (head, kept.map(|record| (record.id.key.clone(), thing(&record))).collect())
 }
 
 /// Replica of a domain as a store has it.
@@ -300,7 +311,7 @@ impl World {
         if let Some(other) = &other {
             self.acknowledged.lock().keep(name, other.clone());
             let followed = self.domains.iter_mut().filter(|domain| domain.active != name);
-            followed.for_each(|domain| domain.seen.clear());
+            followed.for_each(|domain| domain.seen = Arc::default());
         }
         let store = other.unwrap_or_else(|| cluster.store.clone());
         self.network.put(name, None);
@@ -314,7 +325,7 @@ impl World {
     /// Has another node take the lead of west from the one that follows, which does not know it yet.
     pub(super) async fn lose_lead(&mut self) {
         let fence = lease(&self.west.registry, &self.west.store).await;
-        let (_, things) = things(&self.west.store, |_| true).await;
+        let (_, things) = self.west.now();
         let mut applied = BTreeMap::new();
         for domain in &self.domains {
             if let Some(replica) = replica_of(&self.west.store, domain.name).await {
@@ -357,8 +368,8 @@ impl World {
 
     /// Words about how both stand.
     pub(super) async fn told(&self) -> String {
-        let (east, there) = things(&self.east.store, |_| true).await;
-        let (west, here) = things(&self.west.store, |_| true).await;
+        let (east, there) = things(&self.east.store).await;
+        let (west, here) = things(&self.west.store).await;
         let differ = there.iter().filter(|(key, thing)| here.get(*key) != Some(thing));
         let differ: Vec<_> = differ.map(|(key, thing)| (key, thing, here.get(key))).collect();
         let mut told = format!("east has {} at {east}, west {} at {west}", there.len(), here.len());
