@@ -366,6 +366,16 @@ impl World {
         MemoryStore::new(self.clock)
     }
 
+    /// That what judges take for the state of the stores is what those have.
+    pub(super) async fn check_history(&self) -> Result<(), String> {
+        for cluster in [&self.east, &self.west] {
+            if things(&cluster.store).await.1 != *cluster.now().1 {
+                return Err(format!("the history of {} is not what its store has", cluster.name));
+            }
+        }
+        Ok(())
+    }
+
     /// Words about how both stand.
     pub(super) async fn told(&self) -> String {
         let (east, there) = things(&self.east.store).await;
