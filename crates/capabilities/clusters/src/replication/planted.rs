@@ -8,20 +8,20 @@ use std::cell::Cell;
 pub(crate) enum PlantedFault {
     /// A batch is acknowledged before it is written.
     AcknowledgesFirst,
+    /// Batches are heard and not written, and beats that tell it are not listened to.
+    AppliesNothing,
     /// A commit of the follower holds whoever leads.
     IgnoresFence,
     /// Where the log does not reach back, it is read on from the newest commit.
     JumpsOverCut,
-    /// What cannot be written is not set aside.
-    PassesUnwritten,
-    /// Batches are heard and not written, and beats tell nothing but that the source lives.
-    StandsStill,
-    /// Batches are heard and not written, and beats that tell it are not listened to.
-    AppliesNothing,
     /// A comparison deletes and replaces whatever it is.
     NeverBrakes,
     /// A comparison deletes nothing.
     NeverDeletes,
+    /// What cannot be written is not set aside.
+    PassesUnwritten,
+    /// Batches are heard and not written, and beats tell nothing but that the source lives.
+    StandsStill,
     /// A cursor of another epoch is taken for one of this epoch.
     TakesAnyEpoch,
 }
