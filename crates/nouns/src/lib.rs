@@ -16,7 +16,6 @@ use listing::ListMoment;
 use omnirelay_core::text::is_unseen;
 use omnirelay_identity::caller::{Caller, IfMatch};
 use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::View;
 // What the macro `serve` names.
 #[doc(hidden)]
@@ -42,8 +41,7 @@ pub const NOT_MODIFIED: &str = "omnirelay-not-modified";
 
 /// Cursor at which the registry stands, as answers say it.
 pub fn head_cursor(view: &View) -> String {
-    let head = view.head();
-    Cursor::at(head.epoch, head.revision).to_string()
+    view.head().cursor().to_string()
 }
 
 /// Store time now; `None` before the store has answered for the first time.

@@ -22,8 +22,7 @@ async fn commit(daemon: &LabRegistry, writes: Vec<Write>) -> Arc<LogEntry> {
 }
 
 fn head(daemon: &LabRegistry) -> Cursor {
-    let head = daemon.registry.view().head();
-    Cursor::at(head.epoch, head.revision)
+    daemon.registry.view().head().cursor()
 }
 
 fn reader(daemon: &LabRegistry, kinds: &[RecordKind], since: Cursor) -> CommitReader {

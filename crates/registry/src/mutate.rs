@@ -375,8 +375,7 @@ impl Registry {
     }
 
     fn settled(&self, mutation: &Mutation<'_>, changed: bool) -> MutationOutcome {
-        let head = self.view().head();
-        MutationOutcome { cursor: Cursor::at(head.epoch, head.revision), changed, dry_run: mutation.dry_run }
+        MutationOutcome { cursor: self.view().head().cursor(), changed, dry_run: mutation.dry_run }
     }
 }
 

@@ -73,6 +73,13 @@ pub struct RegistryHead {
     pub mended: Revision,
 }
 
+impl RegistryHead {
+    /// Cursor right behind it.
+    pub fn cursor(&self) -> Cursor {
+        Cursor::at(self.epoch, self.revision)
+    }
+}
+
 /// Everything the view holds; changed only under the lock, in the order of the log.
 #[derive(Default)]
 struct State {
@@ -310,7 +317,7 @@ impl View {
         let state = read(&self.state);
         let now = self.judged_at(&state);
         let records = state.live(state.shared_list(kind), now);
-        let cursor = Cursor::at(state.head.epoch, state.head.revision);
+        let cursor = state.head.cursor();
         ViewReading { cursor, changed: state.changed_any(std::slice::from_ref(kind)), records }
     }
 

@@ -9,7 +9,6 @@ use omnirelay_decisions::audit_seal::{ChainId, Digest256, SealHead, VerifiedSeal
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_registry::Registry;
 use omnirelay_registry::backoff::StoreFailures;
-use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::watch::{Watch, WatchEvent};
 use omnirelay_store::{Revision, StoreError};
@@ -190,7 +189,7 @@ async fn see_seals(registry: &Arc<Registry>, heads: &ChainHeads) {
     loop {
         let head = registry.view().head();
         // The watch first, so that no seal passes between the two.
-        let since = Cursor::at(head.epoch, head.revision);
+        let since = head.cursor();
         let mut watch = Watch::begin(registry.clone(), AUDIT_SEAL, Box::new(|_| true), Some(since));
         if let Err(error) = look_around(registry, heads, head.revision).await {
             debug!(error = %chain(&error), "seals could not be looked at");

@@ -35,7 +35,6 @@ use omnirelay_nouns::serve;
 use omnirelay_nouns::{envelope, timestamp};
 use omnirelay_peer_records::published_seal_key;
 use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::View;
 use omnirelay_store::{KEY_BYTES_MAX, PAGE_MAX, Record, StoreError};
@@ -95,8 +94,7 @@ impl Audit {
         let pb::ListAuditRecordsRequest { actor, action, object, node_id, since, until, .. } = &asked;
         let filter = TrailFilter::of(TrailQuery { actor, action, object, node_id }, *since, *until)?;
         self.registry.ready_for("").await?;
-        let head = self.registry.view().head();
-        let cursor = Cursor::at(head.epoch, head.revision);
+        let cursor = self.registry.view().head().cursor();
         // The newest come first.
         let after = token.map(|token| token.after.1).or_else(|| filter.end_key());
         let (records, after) = self.find(&filter, after, size).await?;

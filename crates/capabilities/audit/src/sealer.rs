@@ -342,7 +342,7 @@ impl Sealer {
                 self.seal_backlog(head.revision).await?;
                 self.end_set_up_anew().await?;
                 self.behind_log = false;
-                Cursor::at(head.epoch, head.revision)
+                head.cursor()
             }
         };
         let own = self.registry.node_id().to_owned();

@@ -23,7 +23,7 @@ use omnirelay_nouns::notice::Notices;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::topic::Topics;
 use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::{Cursor, place_in};
+use omnirelay_registry::cursor::place_in;
 use omnirelay_registry::since::{WatchSince, WatchStart};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::encoded::EncodedMessage;
@@ -94,10 +94,7 @@ impl Events {
     async fn start_of(&self, since: Option<WatchSince>) -> Result<WatchStart, Fault> {
         match since {
             Some(since) => self.registry.start_of(since).await,
-            None => {
-                let head = self.registry.view().head();
-                Ok(WatchStart { cursor: Cursor::at(head.epoch, head.revision), gap: false })
-            }
+            None => Ok(WatchStart { cursor: self.registry.view().head().cursor(), gap: false }),
         }
     }
 

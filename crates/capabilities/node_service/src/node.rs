@@ -9,7 +9,6 @@ use omnirelay_node::readiness::Readiness;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{at_cursor, envelope, store_time, timestamp};
 use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -122,7 +121,7 @@ impl NodeCalls {
         let (envelope, config) = (envelope(&self.registry), self.config.settings.now());
         let view = self.registry.view();
         let head = view.head();
-        let cursor = Cursor::at(head.epoch, head.revision).to_string();
+        let cursor = head.cursor().to_string();
         let RevocationNumbers { known, enforced } = (self.revocations)();
         let (calls_served, calls_failed) = (self.calls)();
         pb::GetNodeResponse {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::lab::{LabRegistry, registry};
 use omnirelay_registry::view::ViewRecord;
@@ -410,7 +409,7 @@ async fn watches_are_told_of_a_mend_as_far_as_it_concerns_them() {
     let a = LabRegistry::new(lab).await;
     fill(&a.registry, 10).await;
     let head = a.registry.view().head();
-    let since = Some(Cursor::at(head.epoch, head.revision));
+    let since = Some(head.cursor());
     let all = || Box::new(|_: &ViewRecord| true);
     let mut followed = Watch::begin(a.registry.clone(), OTHER, all(), since);
     let tag = a.registry.view().changed(&THING);
@@ -424,8 +423,7 @@ async fn watches_are_told_of_a_mend_as_far_as_it_concerns_them() {
     let mut back = Watch::begin(a.registry.clone(), THING, all(), since);
     assert!(matches!(back.next().await, WatchEvent::Reset(ResetReason::ViewMended)));
     let head = a.registry.view().head();
-    let mut later =
-        Watch::begin(a.registry.clone(), THING, all(), Some(Cursor::at(head.epoch, head.revision)));
+    let mut later = Watch::begin(a.registry.clone(), THING, all(), Some(head.cursor()));
     commit(&a.registry, vec![put(THING, "z", "1")]).await;
     assert!(matches!(later.next().await, WatchEvent::Added(_)), "it comes from behind the mend");
 }

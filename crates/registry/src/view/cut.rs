@@ -22,7 +22,7 @@ impl View {
     pub fn cut(&self, kinds: &[RecordKind]) -> RegistryCut {
         let state = read(&self.state);
         let mut cut = RegistryCut {
-            cursor: Cursor::at(state.head.epoch, state.head.revision),
+            cursor: state.head.cursor(),
             at: self.judged_at(&state),
             records: Vec::new(),
             bound: 0,

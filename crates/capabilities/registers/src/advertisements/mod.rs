@@ -200,8 +200,7 @@ impl Advertisements {
     }
 
     fn cursor(&self) -> Cursor {
-        let head = self.pool.registry().view().head();
-        Cursor::at(head.epoch, head.revision)
+        self.pool.registry().view().head().cursor()
     }
 
     async fn demand(&self, caller: &Caller, asked: pb::ResyncRequest) -> Result<pb::ResyncResponse, Fault> {
