@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::detached::{interrupted, terminate};
+use super::detached::{MeshStart, await_ready, interrupted, terminate};
 use super::record::{self, DevMeshLock, DevMeshRecord};
 use super::{UpArgs, keep, not_taken, own_command, tell};
 use omnirelay_daemon::process::up::FIRST_PORT;
@@ -112,8 +112,8 @@ pub(super) fn run(args: &UpArgs, clusters: u16, session: &mut CommandSession) ->
         let child = spawn(args, session, (number, &name), first).map_err(|error| {
             CliError::local(reasons::UP_FAILED, format!("cannot start cluster `{name}`"), &error)
         })?;
-        processes.children.push((name.clone(), child));
-        match await_ready(&folder, &mut processes, &name, &interrupted)? {
+        processes.children.push((name, child));
+        match await_cluster(&folder, &mut processes, &interrupted)? {
             Some(mesh) => meshes.push(mesh),
             None => return Ok(Exit::Interrupted),
         }
@@ -195,34 +195,25 @@ fn spawn(
     std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn()
 }
 
-/// Waits until a cluster is ready; `None`: who started it wants it no more.
-fn await_ready(
+/// Waits until the cluster that was started last is ready; `None`: who started it wants it no more.
+fn await_cluster(
     folder: &Path,
     processes: &mut ClusterProcesses,
-    name: &str,
-    interrupted: &Arc<AtomicBool>,
+    interrupted: &AtomicBool,
 ) -> Result<Option<DevMeshRecord>, CliError> {
-    let begun = Instant::now();
-    while begun.elapsed() < READY_MAX {
-        if interrupted.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let Some((_, child)) = processes.children.last_mut() else { break };
-        if let Some(found) =
-            record::running(folder, name).filter(|found| found.pid == child.id() && found.ready)
-        {
-            return Ok(Some(found));
-        }
-        if let Ok(Some(status)) = child.try_wait() {
+    let Some((name, child)) = processes.children.last_mut() else { return Ok(None) };
+    match await_ready((folder, name), child, interrupted, READY_MAX) {
+        MeshStart::Ready(mesh) => Ok(Some(*mesh)),
+        MeshStart::Interrupted => Ok(None),
+        MeshStart::Ended(status) => {
             let message = format!("cluster `{name}` did not come up ({status})");
-            return Err(CliError::new(reasons::UP_FAILED, message).hint("its lines are above"));
+            Err(CliError::new(reasons::UP_FAILED, message).hint("its lines are above"))
         }
-        std::thread::sleep(LOOK_EVERY);
+        MeshStart::Late => Err(CliError::new(
+            reasons::UP_NOT_READY,
+            format!("cluster `{name}` is not ready after {} s", READY_MAX.as_secs()),
+        )),
     }
-    Err(CliError::new(
-        reasons::UP_NOT_READY,
-        format!("cluster `{name}` is not ready after {} s", READY_MAX.as_secs()),
-    ))
 }
 
 /// Has each cluster know the others, and the first be active for everything.

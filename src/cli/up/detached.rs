@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::record;
+use super::record::{self, DevMeshRecord};
 use super::{UpArgs, running_already, tell};
 use crate::frame::prelude::*;
 
@@ -37,22 +37,51 @@ pub(crate) fn start(args: &UpArgs, session: &mut CommandSession) -> Result<Exit,
         )
         .hint("name a file beside which it may be with OMNIRELAY_CONFIG, or omnirelay up, in this terminal")
     })?;
+    match await_ready((&folder, &args.name), &mut child, &interrupted, READY_MAX) {
+        MeshStart::Ready(record) => {
+            tell(session, &record)?;
+            Ok(Exit::Ok)
+        }
+        MeshStart::Ended(status) => Err(ended(&log, status)),
+        MeshStart::Interrupted => {
+            end(&mut child, &interrupted);
+            Ok(Exit::Interrupted)
+        }
+        MeshStart::Late => Err(waits(&args.name, &log)),
+    }
+}
+
+/// Outcome of waiting for a mesh in another process.
+pub(super) enum MeshStart {
+    Ready(Box<DevMeshRecord>),
+    Ended(ExitStatus),
+    /// Who started it wants it no more.
+    Interrupted,
+    /// It takes longer than was waited.
+    Late,
+}
+
+/// Waits until the mesh of this name, in the process of `child`, is ready.
+pub(super) fn await_ready(
+    (folder, name): (&Path, &str),
+    child: &mut Child,
+    interrupted: &AtomicBool,
+    within: Duration,
+) -> MeshStart {
     let began = Instant::now();
     loop {
-        let found = record::running(&folder, &args.name).filter(|found| found.pid == child.id());
+        let found = record::running(folder, name).filter(|found| found.pid == child.id());
         if let Some(record) = found.filter(|found| found.ready) {
-            tell(session, &record)?;
-            return Ok(Exit::Ok);
+            return MeshStart::Ready(Box::new(record));
         }
         if let Ok(Some(status)) = child.try_wait() {
-            return Err(ended(&log, status));
+            return MeshStart::Ended(status);
         }
         if interrupted.swap(false, Ordering::Relaxed) {
-            end(&mut child, &interrupted);
-            return Ok(Exit::Interrupted);
+            return MeshStart::Interrupted;
         }
-        if began.elapsed() > READY_MAX {
-            return Err(waits(&args.name, &log));
+        if began.elapsed() > within {
+            return MeshStart::Late;
         }
         std::thread::sleep(LOOK_EVERY);
     }
