@@ -22,7 +22,7 @@ pub struct NodeArgs {
 
 /// The id of a node, also where it was given as `-o name` prints a peer.
 pub(crate) fn bare(given: &str) -> &str {
-    given.strip_prefix("peer/").unwrap_or(given)
+    id_in("peer", given)
 }
 
 impl NodeArgs {

@@ -65,10 +65,10 @@ pub(crate) struct StateDiffArgs {
     #[arg(long, value_name = "NODE", conflicts_with = "store", add = complete::ids(&peers::OBJECTS))]
     node: Option<String>,
     /// Compare a domain with what this cluster has of it
-    #[arg(long, value_name = "CLUSTER", conflicts_with_all = ["store", "node"], value_parser = clusters::cluster, add = complete::ids(&clusters::OBJECTS))]
+    #[arg(long, value_name = "CLUSTER", conflicts_with_all = ["store", "node"], value_parser = id_of(clusters::KIND), add = complete::ids(&clusters::OBJECTS))]
     with: Option<String>,
     /// The domain that is compared
-    #[arg(long, value_name = "DOMAIN", requires = "with", default_value = "mesh", value_parser = domains::domain, add = complete::ids(&domains::OBJECTS))]
+    #[arg(long, value_name = "DOMAIN", requires = "with", default_value = "mesh", value_parser = id_of(domains::KIND), add = complete::ids(&domains::OBJECTS))]
     domain: String,
     /// Load anew from the store where it differs
     #[arg(long, conflicts_with_all = ["node", "with"])]

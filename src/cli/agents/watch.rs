@@ -33,7 +33,7 @@ pub(super) struct AgentsWatchArgs {
 
 /// An id as it was given: `agent/` is taken off.
 fn id(given: &str) -> Result<String, String> {
-    let id = given.strip_prefix("agent/").unwrap_or(given);
+    let id = id_in("agent", given);
     if id.is_empty() { Err(format!("an empty text is no id of an {KIND}")) } else { Ok(id.to_owned()) }
 }
 

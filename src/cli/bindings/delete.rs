@@ -22,7 +22,7 @@ Examples:
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
 pub(super) struct BindingsDeleteArgs {
     /// Who, as the audit trail names it
-    #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "PRINCIPAL", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     principal: String,
     /// Even if nobody with mesh.admin is left who can come in
     #[arg(long)]

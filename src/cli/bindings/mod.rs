@@ -60,9 +60,3 @@ fn scopes(binding: &Value) -> String {
 fn known(binding: &Value) -> KnownObject {
     KnownObject { id: text(binding, "principal").to_owned(), status: scopes(binding).replace(',', ", ") }
 }
-
-/// A principal as it was given; what `-o name` prints of a binding can be given again.
-#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-fn principal(given: &str) -> Result<String, String> {
-    Ok(given.strip_prefix("binding/").unwrap_or(given).to_owned())
-}

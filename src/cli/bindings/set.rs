@@ -24,7 +24,7 @@ Examples:
 pub(super) struct BindingsSetArgs {
     /// Who, as the audit trail names it: token:NAME, operator:NAME, service:NAME, oidc:NAME or role:NAME; of another
     /// cluster operator:CLUSTER/NAME or service:CLUSTER/NAME
-    #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "PRINCIPAL", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     principal: String,
     /// Such as mesh.read, mesh.operate and mesh.admin
     #[arg(required = true, value_name = "SCOPE")]

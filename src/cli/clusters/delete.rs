@@ -24,7 +24,7 @@ Examples:
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
 pub(super) struct ClustersDeleteArgs {
     /// The cluster
-    #[arg(value_name = "CLUSTER", value_parser = super::cluster, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "CLUSTER", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     cluster: String,
     #[command(flatten)]
     write: WriteArgs,

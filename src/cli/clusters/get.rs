@@ -20,7 +20,7 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub(super) struct ClustersGetArgs {
     /// Clusters
-    #[arg(required = true, value_name = "CLUSTER", value_parser = super::cluster,
+    #[arg(required = true, value_name = "CLUSTER", value_parser = id_of(super::KIND),
           add = complete::ids(&super::OBJECTS))]
     clusters: Vec<String>,
     /// Times in UTC instead of ages

@@ -53,9 +53,3 @@ verbs! {
 fn known(cluster: &Value) -> KnownObject {
     KnownObject { id: text(cluster, "clusterId").to_owned(), status: text(cluster, "state").to_owned() }
 }
-
-/// A cluster as it was given; what `-o name` prints of one can be given again.
-#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-pub(crate) fn cluster(given: &str) -> Result<String, String> {
-    Ok(given.strip_prefix("cluster/").unwrap_or(given).to_owned())
-}

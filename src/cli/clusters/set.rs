@@ -28,7 +28,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct ClustersSetArgs {
     /// The cluster, as node.cluster of its daemons
-    #[arg(value_name = "CLUSTER", value_parser = super::cluster, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "CLUSTER", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     cluster: String,
     /// Region that it is in
     #[arg(long, value_name = "REGION")]

@@ -18,7 +18,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct ClustersWatchArgs {
     /// Clusters [default: all]
-    #[arg(value_name = "CLUSTER", value_parser = super::cluster, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "CLUSTER", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     clusters: Vec<String>,
     #[command(flatten)]
     watching: WatchArgs,

@@ -21,7 +21,7 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub(super) struct DomainsGetArgs {
     /// Domains
-    #[arg(required = true, value_name = "DOMAIN", value_parser = super::domain,
+    #[arg(required = true, value_name = "DOMAIN", value_parser = id_of(super::KIND),
           add = complete::ids(&super::OBJECTS))]
     domains: Vec<String>,
     /// Times in UTC instead of ages

@@ -50,9 +50,3 @@ verbs! {
 fn known(domain: &Value) -> KnownObject {
     KnownObject { id: text(domain, "domain").to_owned(), status: text(domain, "activeCluster").to_owned() }
 }
-
-/// A domain as it was given; what `-o name` prints of one can be given again.
-#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-pub(crate) fn domain(given: &str) -> Result<String, String> {
-    Ok(given.strip_prefix("domain/").unwrap_or(given).to_owned())
-}

@@ -27,7 +27,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct DomainsSetArgs {
     /// The domain
-    #[arg(value_name = "DOMAIN", value_parser = super::domain, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "DOMAIN", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     domain: String,
     /// The cluster where its changes are made
     #[arg(long, value_name = "CLUSTER", add = complete::ids(&crate::clusters::OBJECTS))]

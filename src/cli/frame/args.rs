@@ -1,5 +1,7 @@
 //! Flags that several commands share.
 
+use std::convert::Infallible;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -10,6 +12,18 @@ use super::global::{HumanDuration, token};
 use super::session::CommandSession;
 use super::table::{self, Column, SortBy, TableLayout};
 use super::time;
+
+/// Parser of the id of an object of a kind, which may be given as `KIND/ID`: so `-o name` prints it.
+pub(crate) fn id_of(
+    kind: &'static str,
+) -> impl Fn(&str) -> Result<String, Infallible> + Clone + Send + Sync + 'static {
+    move |given| Ok(id_in(kind, given).to_owned())
+}
+
+/// Id of an object of a kind, as it was given.
+pub(crate) fn id_in<'g>(kind: &str, given: &'g str) -> &'g str {
+    given.strip_prefix(kind).and_then(|given| given.strip_prefix('/')).unwrap_or(given)
+}
 
 /// Which columns, how wide.
 #[derive(Args, Clone, Debug, Default)]

@@ -6,7 +6,7 @@ pub(crate) use omnirelay_wire::fault::Exit;
 pub(crate) use omnirelay_wire::reasons;
 pub(crate) use serde_json::{Value, json};
 
-pub(crate) use super::args::{AtArgs, PageArgs, TableArgs, WatchArgs, WriteArgs};
+pub(crate) use super::args::{AtArgs, PageArgs, TableArgs, WatchArgs, WriteArgs, id_in, id_of};
 pub(crate) use super::batch::BatchOutcomes;
 pub(crate) use super::document::{field, flag, items, joined, number, pairs, plain, text};
 pub(crate) use super::error::CliError;

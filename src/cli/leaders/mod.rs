@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
+use super::frame::args::id_in;
 use super::frame::document::text;
 use super::schema::documents::message;
 
@@ -75,7 +76,7 @@ verbs! {
 
 /// A scope as it was given: `leader/` is taken off once, for what `-o name` prints can be given again.
 pub(crate) fn scope(given: &str) -> Result<String, String> {
-    let scope = given.strip_prefix("leader/").unwrap_or(given);
+    let scope = id_in("leader", given);
     if scope.is_empty() { Err("an empty text is no scope".to_owned()) } else { Ok(scope.to_owned()) }
 }
 

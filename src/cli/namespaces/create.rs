@@ -28,7 +28,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct NamespacesCreateArgs {
     /// Its name: up to 128 of letters, digits and . _ : -
-    #[arg(value_name = "NAMESPACE", value_parser = super::namespace)]
+    #[arg(value_name = "NAMESPACE", value_parser = id_of(super::KIND))]
     namespace: String,
     /// How many shards
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

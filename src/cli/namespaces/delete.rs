@@ -23,7 +23,7 @@ Examples:
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
 pub(super) struct NamespacesDeleteArgs {
     /// The namespace
-    #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "NAMESPACE", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     namespace: String,
     /// The ticket of the change, for the audit trail
     #[arg(long, value_name = "TICKET")]

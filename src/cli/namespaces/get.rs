@@ -22,7 +22,7 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub(super) struct NamespacesGetArgs {
     /// Namespaces
-    #[arg(required = true, value_name = "NAMESPACE", value_parser = super::namespace,
+    #[arg(required = true, value_name = "NAMESPACE", value_parser = id_of(super::KIND),
           add = complete::ids(&super::OBJECTS))]
     namespaces: Vec<String>,
     /// Times in UTC instead of ages

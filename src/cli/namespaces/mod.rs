@@ -58,9 +58,3 @@ fn known(namespace: &Value) -> KnownObject {
     let status = format!("{} shards, {}", text(namespace, "shards"), text(namespace, "state"));
     KnownObject { id: text(namespace, "namespace").to_owned(), status }
 }
-
-/// A namespace as it was given; what `-o name` prints of one can be given again.
-#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-pub(crate) fn namespace(given: &str) -> Result<String, String> {
-    Ok(given.strip_prefix("namespace/").unwrap_or(given).to_owned())
-}

@@ -31,7 +31,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct NamespacesSetArgs {
     /// The namespace
-    #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "NAMESPACE", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     namespace: String,
     #[command(flatten)]
     spec: NamespacesSpecArgs,

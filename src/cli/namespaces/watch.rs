@@ -18,7 +18,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct NamespacesWatchArgs {
     /// Namespaces [default: all]
-    #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "NAMESPACE", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     namespaces: Vec<String>,
     #[command(flatten)]
     watching: WatchArgs,

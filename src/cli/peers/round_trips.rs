@@ -45,7 +45,7 @@ static COLUMNS: &[Column] = &[
 pub(super) async fn run(args: &PeersRoundTripsArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let node = args.node.as_deref().unwrap_or_default();
-    let node = node.strip_prefix("peer/").unwrap_or(node);
+    let node = id_in("peer", node);
     let mut document = session.call(&Call::of(&GET, &json!({ "nodeId": node }))?).await?;
     let pairs: Vec<Value> = items(&document, "rows").iter().flat_map(pairs_of).collect();
     let printed = session.format().is_text();

@@ -25,7 +25,7 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub(super) struct RebalancePlansGetArgs {
     /// The plan
-    #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "PLAN", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     plan: String,
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]

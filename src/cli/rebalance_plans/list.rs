@@ -27,7 +27,7 @@ Examples:
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
 pub(super) struct RebalancePlansListArgs {
     /// Only plans of this namespace
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = id_of(namespaces::KIND),
           add = complete::ids(&namespaces::OBJECTS))]
     namespace: Option<String>,
     /// Only plans in this state; not with --watch

@@ -56,12 +56,6 @@ fn known(plan: &Value) -> KnownObject {
     KnownObject { id: text(plan, "planId").to_owned(), status }
 }
 
-/// A plan as it was given; what `-o name` prints of one can be given again.
-#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-fn plan(given: &str) -> Result<String, String> {
-    Ok(given.strip_prefix("plan/").unwrap_or(given).to_owned())
-}
-
 /// What is said to a plan.
 fn change<'a>(rpc: &'a RpcMethod, id: &str, write: &'a WriteArgs, done: &'static str) -> ObjectChange<'a> {
     ObjectChange {

@@ -19,7 +19,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct RebalancePlansResumeArgs {
     /// The plan
-    #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "PLAN", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     plan: String,
     #[command(flatten)]
     write: WriteArgs,

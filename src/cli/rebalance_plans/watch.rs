@@ -18,7 +18,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct RebalancePlansWatchArgs {
     /// Plans [default: all]
-    #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
+    #[arg(value_name = "PLAN", value_parser = id_of(super::KIND), add = complete::ids(&super::OBJECTS))]
     plans: Vec<String>,
     #[command(flatten)]
     watching: WatchArgs,

@@ -119,5 +119,5 @@ pub(super) async fn change_one(
 
 /// An id as it was given; what `-o name` prints of one can be given again.
 pub(super) fn plain(given: &str) -> &str {
-    given.strip_prefix("register/").unwrap_or(given)
+    id_in("register", given)
 }

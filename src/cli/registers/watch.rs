@@ -41,7 +41,7 @@ pub(super) struct RegistersWatchArgs {
 
 /// An id as it was given: `register/` is taken off, for what `-o name` prints can be given again.
 fn register(given: &str) -> Result<String, String> {
-    let id = given.strip_prefix("register/").unwrap_or(given);
+    let id = id_in("register", given);
     if id.is_empty() { Err(format!("an empty text is no id of a {KIND}")) } else { Ok(id.to_owned()) }
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn unknown(id: &str) -> CliError {
 
 /// An id as it was given: `relay/` is taken off, for what `-o name` prints can be given again.
 pub(crate) fn id(given: &str) -> Result<String, String> {
-    let id = given.strip_prefix("relay/").unwrap_or(given);
+    let id = id_in("relay", given);
     if id.is_empty() { Err(format!("an empty text is no id of a {KIND}")) } else { Ok(id.to_owned()) }
 }
 

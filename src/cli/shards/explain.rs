@@ -23,7 +23,7 @@ Examples:
 #[command(visible_alias = "why", before_long_help = EXAMPLES)]
 pub(super) struct ShardsExplainArgs {
     /// Its id, or NAMESPACE/SHARD
-    #[arg(value_name = "SHARD", value_parser = super::shard)]
+    #[arg(value_name = "SHARD", value_parser = id_of(super::KIND))]
     shard: String,
     #[command(flatten)]
     which: NamespaceArg,

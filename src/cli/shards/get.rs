@@ -23,7 +23,7 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub(super) struct ShardsGetArgs {
     /// Ids, or NAMESPACE/SHARD
-    #[arg(required = true, value_name = "SHARD", value_parser = super::shard)]
+    #[arg(required = true, value_name = "SHARD", value_parser = id_of(super::KIND))]
     shards: Vec<String>,
     #[command(flatten)]
     which: NamespaceArg,

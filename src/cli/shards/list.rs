@@ -48,7 +48,7 @@ pub(super) struct ShardsListArgs {
 #[command(next_help_heading = "List options")]
 pub(super) struct FilterArgs {
     /// Only shards of this namespace
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = id_of(namespaces::KIND),
           add = complete::ids(&namespaces::OBJECTS))]
     pub namespace: Option<String>,
 

@@ -56,9 +56,3 @@ verbs! {
         message("shards", "mesh shards list", "omnirelay.mesh.control.v1.ShardListResponse"),
     ]
 }
-
-/// A shard as it was given; what `-o name` prints of one can be given again.
-#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-fn shard(given: &str) -> Result<String, String> {
-    Ok(given.strip_prefix("shard/").unwrap_or(given).to_owned())
-}

@@ -31,7 +31,7 @@ pub(super) struct ShardsPauseArgs {
 #[derive(Args, Debug)]
 pub(super) struct ShardTicketArgs {
     /// Its id, or NAMESPACE/SHARD
-    #[arg(value_name = "SHARD", value_parser = super::shard)]
+    #[arg(value_name = "SHARD", value_parser = id_of(super::KIND))]
     shard: String,
     #[command(flatten)]
     which: NamespaceArg,

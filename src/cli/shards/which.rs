@@ -10,7 +10,7 @@ use crate::namespaces;
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct NamespaceArg {
     /// The namespace [default: $OMNIRELAY_NAMESPACE, else the only one there is]
-    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = id_of(namespaces::KIND),
           add = complete::ids(&namespaces::OBJECTS))]
     pub namespace: Option<String>,
 }
@@ -19,14 +19,13 @@ impl NamespaceArg {
     /// The namespace that was named, or the only one there is.
     ///
     /// # Errors
-    /// Usage, when there are several or none, or that of the environment is none; what keeps the daemon from saying.
+    /// Usage, when there are several or none; what keeps the daemon from saying.
     pub(crate) async fn one(&self, session: &CommandSession) -> Result<String, CliError> {
         if let Some(named) = &self.namespace {
             return Ok(named.clone());
         }
         if let Some(named) = session.settings.env.get(env::NAMESPACE) {
-            return namespaces::namespace(named)
-                .map_err(|error| CliError::usage(format!("{}: {error}", env::NAMESPACE.name)));
+            return Ok(id_in(namespaces::KIND, named).to_owned());
         }
         let document = list::whole(session, &namespaces::LIST, "namespaces", json!({})).await?;
         let names: Vec<&str> =

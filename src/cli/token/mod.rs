@@ -43,9 +43,3 @@ static COLUMNS: &[Column] = &[
 fn used(token: &Value) -> String {
     format!("{}/{}", items(token, "usedBy").len(), number(token, "usesMax"))
 }
-
-/// An id as it was given; what `-o name` prints of a token can be given again.
-#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-fn token_id(given: &str) -> Result<String, String> {
-    Ok(given.strip_prefix("token/").unwrap_or(given).to_owned())
-}

@@ -18,7 +18,7 @@ Examples:
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
 pub(super) struct TokenRevokeArgs {
     /// Id of the token
-    #[arg(value_name = "ID", value_parser = super::token_id)]
+    #[arg(value_name = "ID", value_parser = id_of(super::KIND))]
     id: String,
     #[command(flatten)]
     write: WriteArgs,
