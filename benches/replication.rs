@@ -24,12 +24,15 @@ use pb::shard_control_service_client::ShardControlServiceClient;
 use process::channel::{ShownCertificate, channel};
 use process::secured::Secured;
 use process::siblings::{Siblings, run};
+use process::within;
 use servers::RedisServer;
 
 /// How many callers make changes, each in a namespace of its own.
 const CALLERS: usize = 64;
 /// How many shards a namespace has where both are compared.
 const NAMESPACE_SHARDS: u64 = 10_000;
+/// How long it may take until they are there.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(180);
 /// What the log of a follower says once it has what the source has.
 const COMPARED: &str = "a domain is as its active cluster has it";
 /// By how much one of a hundred changes may be behind, and one of a thousand.
@@ -158,7 +161,9 @@ fn measure_comparison(records: u64, differing: u64, delay: Duration) -> Result<(
     let shards = u32::try_from(records / namespaces)?;
     here.block_on(here.spawn(make_namespaces(east.clone(), namespaces, shards)))??;
     let last = format!("namespace/n{}\n", namespaces - 1);
-    wait(|| Ok(second.run(|| run(&clusters.west, "mesh namespaces list -o name"))?.contains(&last)))?;
+    let are_there =
+        async || Ok(second.run(|| run(&clusters.west, "mesh namespaces list -o name"))?.contains(&last));
+    here.block_on(within(FOLLOWED_WITHIN, "all namespaces are there", are_there))?;
     std::thread::sleep(Duration::from_secs(5));
     link.set_both(LinkRules::delayed(delay));
     for differing in [differing, 0] {
@@ -170,23 +175,14 @@ fn measure_comparison(records: u64, differing: u64, delay: Duration) -> Result<(
         let said_before = clusters.west.place.log().len();
         clusters.west.daemon = second.run(|| clusters.west.place.start())?;
         let mut line = String::new();
-        wait(|| {
+        let is_compared = async || {
             let log = clusters.west.place.log();
             let said = log.get(said_before..).unwrap_or_default().lines();
             line = said.filter(|line| line.contains(COMPARED)).collect();
             Ok(!line.is_empty())
-        })?;
+        };
+        here.block_on(within(FOLLOWED_WITHIN, "both are compared", is_compared))?;
         println!("{records} records of which {differing} differ, each way {} ms: {line}", delay.as_millis());
-    }
-    Ok(())
-}
-
-/// Waits until something is so.
-fn wait(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let begun = Instant::now();
-    while !is_so()? {
-        ensure!(begun.elapsed() < Duration::from_secs(180), "waited in vain");
-        std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())
 }
