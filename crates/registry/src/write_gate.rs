@@ -26,8 +26,9 @@ pub enum Passage {
 
 /// Rule of the gate.
 pub trait WriteRule: Send + Sync {
-    /// Passage of a write by an act, by its name in the audit trail, as the view shows who may write it; `None`: it is free.
-    fn passage(&self, view: &View, action: &str, write: &Write) -> Option<Passage>;
+    /// Passages of the writes of an act, by its name in the audit trail, each with its write, as the view shows who may make it; those of
+    /// which nothing is said are free.
+    fn passages<'w>(&self, view: &View, action: &str, writes: &'w [Write]) -> Vec<(&'w Write, Passage)>;
 }
 
 /// Gate that all writes of a daemon pass. Without a rule and without a judge, writes pass as they are.
@@ -83,10 +84,9 @@ impl WriteGate {
     ) -> Result<WriteGateConditions, CommitError> {
         let mut conditions = WriteGateConditions::default();
         for rule in self.rules.read().iter() {
-            for write in writes {
-                match rule.passage(view, action, write) {
-                    None => {}
-                    Some(Passage::Open(epoch, on)) => {
+            for (write, passage) in rule.passages(view, action, writes) {
+                match passage {
+                    Passage::Open(epoch, on) => {
                         if let Some(other) = conditions.epoch.filter(|other| *other != epoch) {
                             return Err(StoreError::EpochChanged { current: other.max(epoch) }.into());
                         }
@@ -96,9 +96,7 @@ impl WriteGate {
                             conditions.on.push(on);
                         }
                     }
-                    Some(Passage::Closed(why)) => {
-                        return Err(CommitError::Closed { id: write.id().clone(), why });
-                    }
+                    Passage::Closed(why) => return Err(CommitError::Closed { id: write.id().clone(), why }),
                 }
             }
         }

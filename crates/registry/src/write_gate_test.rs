@@ -49,9 +49,12 @@ impl NorthRule {
 }
 
 impl WriteRule for NorthRule {
-    fn passage(&self, _: &View, action: &str, write: &Write) -> Option<Passage> {
-        let is_of_rule = write.id().kind == THING && write.id().key.starts_with("north/");
-        self.0.lock().clone().filter(|_| is_of_rule && action != FOLLOW)
+    fn passages<'w>(&self, _: &View, action: &str, writes: &'w [Write]) -> Vec<(&'w Write, Passage)> {
+        let is_of_rule = |write: &&Write| write.id().kind == THING && write.id().key.starts_with("north/");
+        let said = self.0.lock().clone().filter(|_| action != FOLLOW);
+        said.into_iter()
+            .flat_map(|said| writes.iter().filter(is_of_rule).map(move |write| (write, said.clone())))
+            .collect()
     }
 }
 

@@ -20,32 +20,40 @@ pub(crate) struct DomainGate {
 }
 
 impl WriteRule for DomainGate {
-    fn passage(&self, view: &View, action: &str, write: &Write) -> Option<Passage> {
-        let kind = self.kinds.iter().find(|kind| kind.kind == write.id().kind)?;
-        if EXEMPT.contains(&action) {
-            return None;
+    fn passages<'w>(&self, view: &View, action: &str, writes: &'w [Write]) -> Vec<(&'w Write, Passage)> {
+        let of_kind = |write: &'w Write| {
+            let kind = self.kinds.iter().find(|kind| kind.kind == write.id().kind)?;
+            Some((write, kind))
+        };
+        let followed: Vec<(&Write, &DomainKind)> = writes.iter().filter_map(of_kind).collect();
+        if followed.is_empty() || EXEMPT.contains(&action) {
+            return Vec::new();
         }
         // Before what is read in it.
         let epoch = view.head().epoch;
         // Where there is any domain, there is this one: who may write is not known until it is put back.
         if view.awaits(&domain_id(MESH_DOMAIN)) {
-            return Some(Passage::Closed("which cluster may write it is not known yet; try again".into()));
+            let unknown = Passage::Closed("which cluster may write it is not known yet; try again".into());
+            return followed.into_iter().take(1).map(|(write, _)| (write, unknown.clone())).collect();
         }
         let domains = Domains::of(view);
         let is_alone =
             || view.list(&CLUSTER).records.iter().all(|record| record.record.id.key == self.cluster);
         if domains.all().is_empty() && is_alone() {
-            return None;
+            return Vec::new();
         }
-        let name = domains.name_of(&namespace_of(kind, view, write)).to_owned();
-        let is = |version| Precondition::Version { id: domain_id(&name), version };
-        match domains.find(&name) {
-            None => Some(Passage::Open(epoch, is(Version(0)))),
-            Some(domain) if domain.value.active == self.cluster => {
-                Some(Passage::Open(epoch, is(domain.record.record.version)))
+        let passage = |kind, write| {
+            let name = domains.name_of(&namespace_of(kind, view, write)).to_owned();
+            let is = |version| Precondition::Version { id: domain_id(&name), version };
+            match domains.find(&name) {
+                None => Passage::Open(epoch, is(Version(0))),
+                Some(domain) if domain.value.active == self.cluster => {
+                    Passage::Open(epoch, is(domain.record.record.version))
+                }
+                Some(domain) => Passage::Closed(elsewhere(view, &name, &domain.value.active).into()),
             }
-            Some(domain) => Some(Passage::Closed(elsewhere(view, &name, &domain.value.active).into())),
-        }
+        };
+        followed.into_iter().map(|(write, kind)| (write, passage(kind, write))).collect()
     }
 }
 

@@ -8,7 +8,8 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
 use omnirelay_registry::follow::{follow_log, wait_for};
 use omnirelay_registry::lab;
-use omnirelay_store::{CommitError, MemoryStore, RecordId, RecordKind, Revision, Write};
+use omnirelay_registry::write_gate::{Passage, WriteRule as _};
+use omnirelay_store::{CommitError, MemoryStore, Precondition, RecordId, RecordKind, Revision, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{ClusterValue, DomainReplicaValue, domain_replica_value};
 
 use super::*;
@@ -153,13 +154,11 @@ async fn a_commit_holds_only_while_the_domain_is_as_it_was_read() {
         kinds: [DomainKind { kind: THING, namespace: None }].into(),
     };
     let thing = Write::Delete { id: RecordId::new(THING, "a/1") };
-    let passage =
-        omnirelay_registry::write_gate::WriteRule::passage(&gate, lab.registry.view(), "things.put", &thing);
-    let Some(omnirelay_registry::write_gate::Passage::Open(_, on)) = passage else { panic!("{passage:?}") };
-    assert_eq!(
-        on,
-        omnirelay_store::Precondition::Version { id: domain_id("mesh"), version: reading.record.version }
-    );
+    let writes = [thing.clone()];
+    let passages = gate.passages(lab.registry.view(), "things.put", &writes);
+    let [(_, Passage::Open(_, on))] = &passages[..] else { panic!("{passages:?}") };
+    let on = on.clone();
+    assert_eq!(on, Precondition::Version { id: domain_id("mesh"), version: reading.record.version });
     let give_up = pb::SetDomainRequest { give_up: true, ..asked("mesh", "east", &[]) };
     lab.set(give_up).await.unwrap();
     let late = CommitPlan::default().require([on]).write([thing]);
