@@ -112,12 +112,7 @@ impl Clusters {
         let unsaid = || Some(reader.unsaid()).filter(is_asked_for);
         let items = OwnAmong::of(&read.records, &self.own.name);
         let (mut clusters, next_page_token) = page.cut(read.cursor, read.records.iter(), |record| {
-            let shown = Some(reader.show(record)).filter(is_asked_for);
-            match items.place(record) {
-                OwnPlace::Before => vec![unsaid(), shown],
-                OwnPlace::Behind => vec![shown, unsaid()],
-                OwnPlace::Elsewhere => vec![shown],
-            }
+            items.with(record, Some(reader.show(record)).filter(is_asked_for), unsaid)
         });
         if read.records.is_empty() {
             clusters.extend(unsaid());
@@ -200,13 +195,6 @@ struct OwnAmong<'a> {
     beside: Option<&'a str>,
 }
 
-/// Place of what has no record, as seen from a record.
-enum OwnPlace {
-    Before,
-    Behind,
-    Elsewhere,
-}
-
 impl<'a> OwnAmong<'a> {
     fn of(records: &'a [Arc<ViewRecord>], own: &'a str) -> Self {
         let key = |record: &'a Arc<ViewRecord>| record.record.id.key.as_str();
@@ -215,12 +203,18 @@ impl<'a> OwnAmong<'a> {
         Self { own, beside }
     }
 
-    fn place(&self, record: &ViewRecord) -> OwnPlace {
+    /// What is shown of a record, with what has none before or behind it if that is its place.
+    fn with<T>(
+        &self,
+        record: &ViewRecord,
+        shown: Option<T>,
+        own: impl FnOnce() -> Option<T>,
+    ) -> Vec<Option<T>> {
         let key = record.record.id.key.as_str();
         match self.beside {
-            Some(beside) if beside == key && self.own < key => OwnPlace::Before,
-            Some(beside) if beside == key => OwnPlace::Behind,
-            Some(_) | None => OwnPlace::Elsewhere,
+            Some(beside) if beside == key && self.own < key => vec![own(), shown],
+            Some(beside) if beside == key => vec![shown, own()],
+            Some(_) | None => vec![shown],
         }
     }
 }
@@ -231,6 +225,11 @@ fn check_name(field: &str, noun: &str, name: &str) -> Result<(), Fault> {
         let name = shown(name, NAME_CHARS_SHOWN);
         Fault::invalid(format!("field `{field}`: `{name}` is no name of a {noun}: {error}"))
     })
+}
+
+/// A count as messages have it.
+fn as_count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn check_cluster(name: &str) -> Result<(), Fault> {

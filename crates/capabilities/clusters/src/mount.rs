@@ -21,7 +21,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::replication_service_server
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::domain_gate::DomainGate;
-use crate::domains::Domains;
+use crate::domains::DomainCalls;
 use crate::domains::merge::DomainMerger;
 use crate::domains::show::DomainReader;
 use crate::replication::heal::ClusterComparer;
@@ -68,7 +68,7 @@ pub fn mount(
     let clusters = Clusters::new(registry.clone(), own, node.watches_max());
     let clusters = ClusterControlServiceServer::new(clusters);
     node.serve(PortName::Control, clusters.send_compressed(Gzip).accept_compressed(Gzip));
-    let domains = Domains::new(registry.clone(), name.clone(), comparer);
+    let domains = DomainCalls::new(registry.clone(), name.clone(), comparer);
     let domains = DomainControlServiceServer::new(domains);
     node.serve(PortName::Control, domains.send_compressed(Gzip).accept_compressed(Gzip));
     let source = ReplicationServiceServer::new(source);

@@ -8,7 +8,7 @@ use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::ClusterValue;
 
-use crate::OwnCluster;
+use crate::{OwnCluster, as_count};
 use pb::cluster::State;
 
 /// Reads clusters of a view.
@@ -28,11 +28,10 @@ impl<'a> ClusterReader<'a> {
         let heard = self.view.get(&trust_id(name)).filter(|_| *name != self.own.name);
         let trust = heard.map(|heard| {
             let HeardTrustSize { number, revocations, token_keys } = HeardTrustSize::of(&heard);
-            let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
             pb::ClusterTrustState {
                 revocations_number: number,
-                revocations: count(revocations),
-                token_keys: count(token_keys),
+                revocations: as_count(revocations),
+                token_keys: as_count(token_keys),
                 changed_at: Some(timestamp(heard.record.updated_at)),
             }
         });

@@ -2,8 +2,8 @@
 
 use omnirelay_cluster_records::cluster_id;
 use omnirelay_cluster_records::domain::{
-    DOMAINS_MAX, DomainVersion, Domains as KnownDomains, LINEAGE_MAX, MESH_DOMAIN, NAMESPACES_MAX, REPLICA,
-    domain_id, replica_id,
+    DOMAINS_MAX, DomainVersion, Domains, LINEAGE_MAX, MESH_DOMAIN, NAMESPACES_MAX, REPLICA, domain_id,
+    replica_id,
 };
 use omnirelay_decisions::peer::difference;
 use omnirelay_identity::caller::Caller;
@@ -12,7 +12,7 @@ use omnirelay_nouns::request::MutationRequest;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
-use omnirelay_store::RecordKind;
+use omnirelay_store::{RecordKind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::domain_replica_value::State;
@@ -79,12 +79,7 @@ impl DomainChanges<'_> {
                     // What is on its way into a namespace rests on this record, or on the one that is set.
                     writes.extend(moves.map(|mesh| put(domain_id(MESH_DOMAIN), &mesh)));
                 }
-                let answer = pb::DomainChange {
-                    schema_version: SCHEMA_VERSION.to_owned(),
-                    domain: Some(domain),
-                    ..Default::default()
-                };
-                Ok(MutationDecision { writes, changes, answer })
+                Ok(decided(writes, changes, domain))
             })
             .await
     }
@@ -133,12 +128,7 @@ impl DomainChanges<'_> {
                     replica: shown.replica(&name, &value.active),
                     ..of_record(&name, Some(&domain), &value, self.cluster)
                 };
-                let answer = pb::DomainChange {
-                    schema_version: SCHEMA_VERSION.to_owned(),
-                    domain: Some(domain),
-                    ..Default::default()
-                };
-                Ok(MutationDecision { writes, changes, answer })
+                Ok(decided(writes, changes, domain))
             })
             .await
     }
@@ -250,7 +240,7 @@ impl DomainChanges<'_> {
 
     /// That there is room for one more, and that its namespaces are of no other domain.
     fn check_room(&self, name: &str, is_new: bool, namespaces: &[String]) -> Result<(), Fault> {
-        let domains = KnownDomains::of(self.registry.view());
+        let domains = Domains::of(self.registry.view());
         // Room for `mesh`, of which there may be no record.
         if is_new && name != MESH_DOMAIN && domains.all().len() + 1 >= DOMAINS_MAX {
             return Err(Fault::new(
@@ -267,6 +257,17 @@ impl DomainChanges<'_> {
             ))),
         }
     }
+}
+
+/// Decision of a change, with the domain as it is shown then.
+fn decided(
+    writes: Vec<Write>,
+    changes: Vec<String>,
+    domain: pb::Domain,
+) -> MutationDecision<pb::DomainChange> {
+    let schema_version = SCHEMA_VERSION.to_owned();
+    let answer = pb::DomainChange { schema_version, domain: Some(domain), ..Default::default() };
+    MutationDecision { writes, changes, answer }
 }
 
 fn not_braked(name: &str) -> Fault {

@@ -25,13 +25,13 @@ use prost::Message;
 use tonic::Response;
 
 use crate::replication::heal::{ClusterComparer, HealedDomain};
-use crate::{OwnAmong, OwnPlace, check_domain, not_found as cluster_not_found};
+use crate::{OwnAmong, check_domain, not_found as cluster_not_found};
 use change::DomainChanges;
 use pb::domain_control_service_server::DomainControlService;
 use show::DomainReader;
 
 /// Serves `DomainControlService` from a registry.
-pub(crate) struct Domains {
+pub(crate) struct DomainCalls {
     registry: Arc<Registry>,
     /// The cluster of the daemon.
     cluster: String,
@@ -39,7 +39,7 @@ pub(crate) struct Domains {
 }
 
 serve! {
-    DomainControlService for Domains {
+    DomainControlService for DomainCalls {
         list(ListDomainsRequest) -> ListDomainsResponse: |domains, _, asked| domains.list_all(asked);
         get(GetDomainRequest) -> GetDomainResponse: |domains, _, asked| domains.get_one(asked);
         compare(CompareDomainRequest) -> GetStateDiffResponse: |domains, _, asked| domains.compare_one(asked);
@@ -49,7 +49,7 @@ serve! {
     }
 }
 
-impl Domains {
+impl DomainCalls {
     pub(crate) fn new(registry: Arc<Registry>, cluster: String, comparer: Arc<ClusterComparer>) -> Self {
         Self { registry, cluster, comparer }
     }
@@ -120,11 +120,7 @@ impl Domains {
         let items = OwnAmong::of(&read.records, MESH_DOMAIN);
         let (mut domains, next_page_token) = page.cut(read.cursor, read.records.iter(), |record| {
             let shown = Domain::of(record.clone()).map(|domain| reader.show(&domain));
-            match items.place(record) {
-                OwnPlace::Before => vec![unsaid(), shown],
-                OwnPlace::Behind => vec![shown, unsaid()],
-                OwnPlace::Elsewhere => vec![shown],
-            }
+            items.with(record, shown, unsaid)
         });
         if read.records.is_empty() {
             domains.extend(unsaid());

@@ -32,9 +32,10 @@ use super::batches::append;
 use super::compare::{DifferingRanges, DomainComparison, RangeDifference};
 use super::planted::{PlantedFault, is_deaf, is_planted};
 use super::records::is_of_same_commit;
-use super::replica::{FollowError, Replica, cursor, followed, no_sense};
+use super::replica::{DomainReplica, FollowError, cursor, followed, no_sense};
 use super::ways::{SourceClient, SourceWays, client, endpoints};
 use super::{SILENT_AFTER, STORED_KEYS_MAX};
+use crate::as_count;
 use pb::domain_frame::Told;
 
 /// How soon a source is called again that was not reached, or has ended the stream.
@@ -174,7 +175,8 @@ impl DomainFollower {
     }
 
     async fn follow_once(&self, name: &str, fence: &LeaseFence, compare: bool) -> Result<(), FollowError> {
-        let replica = Replica::of(&self.registry, fence.clone(), (name, &self.cluster), self.kinds.clone());
+        let replica =
+            DomainReplica::of(&self.registry, fence.clone(), (name, &self.cluster), self.kinds.clone());
         let Some(mut replica) = replica else { return Ok(()) };
         replica.begin().await?;
         let asked = pb::FollowDomainRequest {
@@ -232,7 +234,7 @@ impl DomainFollower {
     /// Takes what the source sends, until it ends or is silent.
     async fn read(
         &self,
-        replica: &mut Replica<'_>,
+        replica: &mut DomainReplica<'_>,
         client: SourceClient,
         mut frames: Streaming<EncodedMessage<pb::DomainFrame>>,
     ) -> Result<(), FollowError> {
@@ -288,7 +290,7 @@ impl DomainFollower {
     }
 
     /// Says how far everything is durable here, beside what is read next; the answer says how far the source is.
-    fn acknowledge(&self, mut client: SourceClient, replica: &Replica<'_>, durable: Cursor) {
+    fn acknowledge(&self, mut client: SourceClient, replica: &DomainReplica<'_>, durable: Cursor) {
         let (domain, cluster_id) = (replica.name.clone(), self.cluster.clone());
         let asked = pb::AcknowledgeDomainRequest { domain, cluster_id, durable: durable.to_string() };
         let answered = replica.answered.clone();
@@ -309,7 +311,7 @@ impl DomainFollower {
     /// Makes what is here what the source has, unless that needs an operator's word.
     async fn compare(
         &self,
-        replica: &mut Replica<'_>,
+        replica: &mut DomainReplica<'_>,
         client: SourceClient,
         hello: &pb::DomainHello,
     ) -> Result<(), FollowError> {
@@ -330,8 +332,7 @@ impl DomainFollower {
             Some(kept) => kept.next(),
             None => comparison.next(&mut ranges).await?,
         } {
-            let writes = replica.writes(found.others.into_iter().map(|other| other.there).collect())?;
-            replica.write(writes).await?;
+            replica.write_sent(found.others.into_iter().map(|other| other.there).collect()).await?;
             deleted.extend(found.only_here);
         }
         // More than were counted may be gone by now; that is for the next comparison.
@@ -370,7 +371,7 @@ impl DomainFollower {
     /// Copies records that no daemon holds in memory, such as histories: what is here alone stays.
     async fn copy_stored(
         &self,
-        replica: &mut Replica<'_>,
+        replica: &mut DomainReplica<'_>,
         comparison: &mut DomainComparison<'_>,
     ) -> Result<(), FollowError> {
         let held = self.registry.view().compared_kinds();
@@ -397,14 +398,12 @@ impl DomainFollower {
                 };
                 let (gone, other): (Vec<_>, Vec<_>) =
                     sent.into_iter().filter(|sent| !is_here(sent)).partition(|sent| sent.deleted);
-                let writes = replica.writes(gone)?;
-                replica.write(writes).await?;
+                replica.write_sent(gone).await?;
                 let mut keys: Vec<String> = other.into_iter().map(|sent| sent.key).collect();
                 while !keys.is_empty() {
                     let some = &keys[..keys.len().min(STORED_KEYS_MAX)];
                     let (sent, answered) = comparison.stored(kind, some).await?;
-                    let writes = replica.writes(sent)?;
-                    replica.write(writes).await?;
+                    replica.write_sent(sent).await?;
                     keys.drain(..answered);
                 }
                 after = until;
@@ -444,7 +443,7 @@ impl DomainFollower {
     /// That what would change needs no operator's word, or has it.
     async fn check_brake(
         &self,
-        replica: &mut Replica<'_>,
+        replica: &mut DomainReplica<'_>,
         changes: &ComparedDomain,
         (is_trusted, head): (bool, Cursor),
     ) -> Result<(), FollowError> {
@@ -486,10 +485,6 @@ struct ComparedDomain {
     /// How many are here, and are there as they were before, or as nobody can say.
     replaced: usize,
     deleted: usize,
-}
-
-fn as_count(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The next frame of a stream.

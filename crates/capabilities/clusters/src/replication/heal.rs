@@ -19,6 +19,7 @@ use super::compare::{AskedCluster, OtherRecord};
 use super::records::{DomainScope, write_of};
 use super::replica::{FollowError, no_sense, portions};
 use super::ways::SourceWays;
+use crate::as_count;
 
 /// Compares domains with what other clusters have of them, and gets back what is lost here.
 pub(crate) struct ClusterComparer {
@@ -80,7 +81,7 @@ impl ClusterComparer {
         let (mut comparison, mut ranges) = asked.compare(view, (name, &scope)).await.map_err(not_asked)?;
         let mut healed = HealedDomain::default();
         while let Some(found) = comparison.next(&mut ranges).await.map_err(not_asked)? {
-            healed.only_here += count(found.only_here.len());
+            healed.only_here += as_count(found.only_here.len());
             if found.source_cluster != self.cluster {
                 return Err(not_asked(FollowError::Source(format!(
                     "it does not follow `{name}` of this cluster"
@@ -88,10 +89,10 @@ impl ClusterComparer {
             }
             let (kept, lost): (Vec<OtherRecord>, _) =
                 found.others.into_iter().partition(OtherRecord::is_newer_here);
-            healed.kept += count(kept.len());
+            healed.kept += as_count(kept.len());
             let added = lost.iter().filter(|other| other.here.is_none()).count();
-            healed.added += count(added);
-            healed.replaced += count(lost.len() - added);
+            healed.added += as_count(added);
+            healed.replaced += as_count(lost.len() - added);
             let writes = healing(view, &scope, lost).map_err(not_asked)?;
             if !dry_run {
                 self.write(caller, (name, from, reason), (epoch, version), writes).await?;
@@ -154,10 +155,6 @@ fn healing(
 
 /// How many records of a commit the audit trail names.
 const NAMED_MAX: usize = 20;
-
-fn count(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
 
 pub(super) fn not_asked(cluster: &str, why: &str) -> Fault {
     Fault::new(reasons::CLUSTER_NOT_ASKED, format!("cluster `{cluster}` could not be asked: {why}"))

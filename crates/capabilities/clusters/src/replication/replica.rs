@@ -67,7 +67,7 @@ pub(super) enum FollowError {
 }
 
 /// Replica of a domain, as the node that follows it knows it.
-pub(super) struct Replica<'a> {
+pub(super) struct DomainReplica<'a> {
     registry: &'a Registry,
     fence: LeaseFence,
     epoch: Epoch,
@@ -88,7 +88,7 @@ pub(super) struct Replica<'a> {
     pub scope: DomainScope,
 }
 
-impl<'a> Replica<'a> {
+impl<'a> DomainReplica<'a> {
     /// As a view has it; `None`: the domain is active here.
     pub(super) fn of(
         registry: &'a Registry,
@@ -310,7 +310,7 @@ impl<'a> Replica<'a> {
     ///
     /// # Errors
     /// [`FollowError::NoSense`]; [`FollowError::SetAside`].
-    pub(super) fn writes(&mut self, sent: Vec<pb::DomainRecord>) -> Result<Vec<Write>, FollowError> {
+    fn writes(&mut self, sent: Vec<pb::DomainRecord>) -> Result<Vec<Write>, FollowError> {
         let mut writes = Vec::new();
         for sent in sent {
             let (kind, key, deleted) = (sent.kind.clone(), sent.key.clone(), sent.deleted);
@@ -411,6 +411,15 @@ impl<'a> Replica<'a> {
         self.commit(Vec::new(), self.value.clone(), Vec::new()).await
     }
 
+    /// Writes records as they were sent.
+    ///
+    /// # Errors
+    /// [`FollowError`].
+    pub(super) async fn write_sent(&mut self, sent: Vec<pb::DomainRecord>) -> Result<(), FollowError> {
+        let writes = self.writes(sent)?;
+        self.write(writes).await
+    }
+
     /// Writes records without a change of how far is followed; what cannot be written is set aside.
     ///
     /// # Errors
@@ -473,20 +482,14 @@ impl<'a> Replica<'a> {
             self.scope.kinds.iter().map(|kind| kind.kind.clone()).chain([REPLICA]).collect();
         let plan = self.plan().expect([(replica_id(&self.name), self.version)]);
         let plan = plan.write(writes).write([put(replica_id(&self.name), &value)]).audit(audit).audit(aside);
-        match self.registry.attempt(&self.act(kinds), plan).await? {
-            CommitOutcome::Done(entry) => {
-                let written = entry.changes.iter().find(|change| change.after.id == replica_id(&self.name));
-                self.version = written.map_or(self.version, |change| change.after.version);
-                self.known_aside.clone_from(&value.set_aside);
-                self.value = value;
-                Ok(())
-            }
-            CommitOutcome::Replayed { .. } => {
-                let unknown =
-                    StoreError::Invalid { what: "a commit without a key was made before".to_owned() };
-                Err(CommitError::Store(unknown).into())
-            }
+        // Without a key of idempotency none was made before.
+        if let CommitOutcome::Done(entry) = self.registry.attempt(&self.act(kinds), plan).await? {
+            let written = entry.changes.iter().find(|change| change.after.id == replica_id(&self.name));
+            self.version = written.map_or(self.version, |change| change.after.version);
         }
+        self.known_aside.clone_from(&value.set_aside);
+        self.value = value;
+        Ok(())
     }
 
     /// Audit record of changes of this domain.

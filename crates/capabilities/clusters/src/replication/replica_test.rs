@@ -25,7 +25,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::domain_replica_value::State;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, DomainReplicaValue, DomainValue};
 use prost::Message as _;
 
-use super::replica::{FollowError, Replica};
+use super::replica::{DomainReplica, FollowError};
 use super::set_aside::SET_ASIDE_MAX;
 
 const THING: RecordKind = RecordKind::of("thing");
@@ -67,10 +67,10 @@ impl Lab {
         &self.lab.registry
     }
 
-    fn replica(&self) -> Replica<'_> {
+    fn replica(&self) -> DomainReplica<'_> {
         let namespace = NamespacePlace::Key(|key| key.split('/').next().unwrap_or_default().to_owned());
         let things = [DomainKind { kind: THING, namespace: Some(namespace) }].into();
-        Replica::of(self.registry(), self.fence.clone(), ("mesh", "west"), things).unwrap()
+        DomainReplica::of(self.registry(), self.fence.clone(), ("mesh", "west"), things).unwrap()
     }
 
     fn said(&self) -> Arc<DomainReplicaValue> {
@@ -126,7 +126,7 @@ fn sent(key: &str, revision: u64, bytes: usize) -> pb::DomainRecord {
 }
 
 /// Follows from a commit on, as after a comparison.
-async fn follow_from(replica: &mut Replica<'_>, revision: u64) {
+async fn follow_from(replica: &mut DomainReplica<'_>, revision: u64) {
     let done = replica.note(State::Following, "", |value| {
         (value.epoch, value.applied, value.head) = (EPOCH.0, revision, revision);
     });

@@ -23,9 +23,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Lease of the node that leads, as far as that node knows.
 #[derive(Default)]
-pub(super) struct Lead(pub Mutex<Option<LeaseFence>>);
+pub(super) struct SimulatedLead(pub Mutex<Option<LeaseFence>>);
 
-impl ScopeFences for Lead {
+impl ScopeFences for SimulatedLead {
     fn fence(&self, _: &str) -> Option<LeaseFence> {
         self.0.lock().clone()
     }

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use super::planted::{PlantedFault, plant};
 use network::WayState;
-use world::World;
+use world::SimulatedWorld;
 
 /// How many seeds run unless it is said: of sound clusters, and with each fault.
 const SEEDS: u64 = 12;
@@ -52,7 +52,7 @@ async fn run(seed: u64, fault: Option<PlantedFault>) -> Result<SimulatedRun, Str
     fastrand::seed(seed);
     seed_thread_by(seed);
     let mut chance = fastrand::Rng::with_seed(seed);
-    let mut world = World::start(seed).await;
+    let mut world = SimulatedWorld::start(seed).await;
     let mut copies = [world.copy(&world.east.store), world.copy(&world.west.store)];
     let steps = if fault.is_some() { PLANTED_STEPS } else { STEPS };
     for _ in 0..steps {
@@ -84,7 +84,7 @@ async fn run(seed: u64, fault: Option<PlantedFault>) -> Result<SimulatedRun, Str
 /// # Errors
 /// The judgement, of the first that is broken.
 async fn step(
-    world: &mut World,
+    world: &mut SimulatedWorld,
     copies: &mut [MemoryStore; 2],
     chance: &mut fastrand::Rng,
 ) -> Result<(), String> {
@@ -115,7 +115,7 @@ async fn step(
 }
 
 /// Restarts a daemon, on the store that it has or another one, or keeps a copy for that.
-async fn restart(world: &mut World, copies: &mut [MemoryStore; 2], chance: &mut fastrand::Rng) {
+async fn restart(world: &mut SimulatedWorld, copies: &mut [MemoryStore; 2], chance: &mut fastrand::Rng) {
     match chance.u32(6..14) {
         6 => world.restart("west", None).await,
         7 => world.restart("east", None).await,
@@ -148,7 +148,7 @@ async fn restart(world: &mut World, copies: &mut [MemoryStore; 2], chance: &mut 
 ///
 /// # Errors
 /// The judgement, of the first that is broken.
-async fn cut_history(world: &mut World, chance: &mut fastrand::Rng) -> Result<(), String> {
+async fn cut_history(world: &mut SimulatedWorld, chance: &mut fastrand::Rng) -> Result<(), String> {
     world.network().set(None, WayState::Refused);
     sleep(Duration::from_millis(chance.u64(1..3000))).await;
     for _ in 0..chance.usize(1..30) {

@@ -36,7 +36,7 @@ use tokio::time::{Instant, sleep};
 use super::super::heal::ClusterComparer;
 use super::super::{DomainFollower, ReplicationSource};
 use super::judge::JudgedDomain;
-use super::lead::{FollowerEnds, Lead, lease, run_lives};
+use super::lead::{FollowerEnds, SimulatedLead, lease, run_lives};
 use super::network::{SimulatedNetwork, SimulatedWays};
 use super::store::{SimulatedStore, StoreHistory, refused};
 use crate::domain_gate::DomainGate;
@@ -53,7 +53,7 @@ pub(super) struct SimulatedCluster {
     pub name: &'static str,
     pub store: Arc<MemoryStore>,
     pub registry: Arc<Registry>,
-    lead: Arc<Lead>,
+    lead: Arc<SimulatedLead>,
     ends: Arc<FollowerEnds>,
     /// Of all stores that it has had.
     pub history: Arc<Mutex<StoreHistory>>,
@@ -99,7 +99,7 @@ pub(super) struct LostLead {
 }
 
 /// Two clusters: west follows east, and in some runs east follows west in a second domain.
-pub(super) struct World {
+pub(super) struct SimulatedWorld {
     clock: PausedClock,
     network: Arc<SimulatedNetwork>,
     pub east: SimulatedCluster,
@@ -130,7 +130,7 @@ impl SimulatedCluster {
         let LabRegistry { registry, mut tasks } = lab;
         registry.write_gate().add(Arc::new(DomainGate { cluster: name.to_owned(), kinds: kinds() }));
         let ways = Arc::new(SimulatedWays(network.clone()));
-        let lead = Arc::new(Lead::default());
+        let lead = Arc::new(SimulatedLead::default());
         *lead.0.lock() = Some(lease(&registry, &store).await);
         let comparer = ClusterComparer::new(registry.clone(), name.to_owned(), kinds(), ways.clone());
         let follower = DomainFollower::new(registry.clone(), name.to_owned(), kinds(), lead.clone(), ways);
@@ -206,7 +206,7 @@ pub(super) async fn replica_of(store: &MemoryStore, domain: &str) -> Option<Doma
     DomainReplicaValue::decode(&*record.value).ok()
 }
 
-impl World {
+impl SimulatedWorld {
     /// Begins with one domain, with two that east is active for, or with one for each, by `shape`.
     pub(super) async fn start(shape: u64) -> Self {
         let domains = match shape % 3 {
