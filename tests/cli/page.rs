@@ -149,7 +149,7 @@ fn the_page_shows_a_mesh_in_chromium() -> Result<()> {
 #[ignore = "two minutes: scripts/nightly page"]
 fn the_page_bears_what_no_mesh_of_a_test_has() -> Result<()> {
     let mesh = Mesh::up();
-    println!("{}", run_in_chromium(&mesh, None, &["stub.test.mjs"], 30)?);
+    println!("{}", run_in_chromium(&mesh, None, &["stub.test.mjs"], 25)?);
     Ok(())
 }
 

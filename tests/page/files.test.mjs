@@ -15,8 +15,8 @@ writeFileSync(join(MODULES, 'package.json'), '{"type": "module"}');
 after(() => rmSync(MODULES, {recursive: true}));
 
 // Above the goal, which is told beside what they are: they may not grow further.
-const PLAIN_MAX = 148.3e3;
-const GZIP_MAX = 56.5e3;
+const PLAIN_MAX = 138.2e3;
+const GZIP_MAX = 53e3;
 
 const names = readdirSync(FILES);
 const text = name => readFileSync(join(FILES, name), 'utf8');

@@ -1,6 +1,5 @@
 // A stand-in for a daemon: as many peers, shards and changes as a test asks for, and whatever else may go wrong.
 
-import {createHash} from 'node:crypto';
 import {createServer} from 'node:http';
 import {existsSync, readFileSync} from 'node:fs';
 import {extname, join} from 'node:path';
@@ -21,19 +20,10 @@ function peerOf(id, at) {
 
 const shardOf = (id, owner, at) => ({namespace: 'orders', shardId: id, strategyId: 'rendezvous', ownerNodeId: owner, leaderId: owner, capacityHint: 0, status: 'active', version: '1', checksum: 'C', updatedAt: iso(at), changeTicket: '', localityHint: '', fenceToken: '1796037764848', statusReason: '', targetNodeId: '', ownedSince: iso(at), mapVersion: '1', planId: '', lastWriterId: 'node-0'});
 
-/** A cluster; `more` is what it has besides. */
-export const clusterOf = (id, more) => ({clusterId: id, region: '', state: 'passive', priority: 0, replicationEndpoints: [], owners: [], changeTicket: '', annotations: {}, local: false, version: '0', lastWriterId: '', ...more});
-
-/** A domain that is active in cluster `active`; `replica`: how it is followed here, `more` what else it has. */
-export const domainOf = (domain, active, replica, more) => ({
-	domain, activeCluster: active, activeHere: active === 'stub', version: `1@${active}`, namespaces: [], lineage: [{version: `1@${active}`, clusterId: active, since: 'e9:1'}], recordVersion: '1', lastWriterId: 'node-0', followers: [], ...more,
-	...(replica && {replica: {state: 'following', reason: '', since: iso(Date.now() - 60e3), sourceCluster: active, applied: 'e9:40', head: 'e9:40', lagMs: 0, lagRevisions: '0', heardAt: iso(Date.now() - 1000), comparedAt: iso(Date.now() - 4000), brakedDeletions: 0, brakedReplacements: 0, unknownKinds: [], setAside: [], ...replica}}),
-});
-
 export class Stub {
-	/** `peers`, `shards`: how many; `names`: of peers besides; `scopes`; `token`: needed; `stale`; `clockAhead`: of its clock, in ms; `base`: below which path; `bundle`: as for a support bundle; `clusters`, `domains`: those that there are. */
-	constructor({peers = 3, shards = 64, names = [], scopes = ['mesh.read', 'mesh.admin'], token = '', stale = false, clockAhead = 0, base = '', bundle = false, clusters = [clusterOf('stub', {local: true, state: 'active'})], domains = [domainOf('mesh', 'stub', null, {version: '', recordVersion: '0', lineage: []})]} = {}) {
-		Object.assign(this, {scopes, token, stale, clockAhead, base, bundle, clusters, domains, answered304: [], revision: 1, streams: new Set(), streamsOpened: [], givenUp: 0, requests: [], notGet: 0, log: []});
+	/** `peers`, `shards`: how many; `names`: of peers besides; `scopes`; `token`: needed; `stale`; `clockAhead`: of its clock, in ms; `base`: below which path; `bundle`: as for a support bundle. */
+	constructor({peers = 3, shards = 64, names = [], scopes = ['mesh.read', 'mesh.admin'], token = '', stale = false, clockAhead = 0, base = '', bundle = false} = {}) {
+		Object.assign(this, {scopes, token, stale, clockAhead, base, bundle, revision: 1, streams: new Set(), streamsOpened: [], givenUp: 0, requests: [], notGet: 0, log: []});
 		const at = this.now() - 3600e3;
 		this.peers = [...Array.from({length: peers}, (_, number) => `node-${number}`), ...names].map(id => peerOf(id, at));
 		const wide = String(shards - 1).length;
@@ -104,18 +94,14 @@ export class Stub {
 		if (parameters.get('at') && Date.parse(parameters.get('at')) < this.now() - 1800e3) return this.json(response, {reason: 'HISTORY_UNAVAILABLE', message: 'the history reaches back to 14:02:10', hint: ''}, 410);
 		const body = this.body(path, parameters);
 		if (!body) return this.json(response, {reason: 'ROUTE_UNKNOWN', message: `this daemon has no route ${path}`, hint: ''}, 404);
-		// The tag of domains is of what is shown, as no commit tells of it.
-		const etag = `W/"${path === 'domains' ? createHash('md5').update(JSON.stringify(body)).digest('hex') : this.revision}-${path}"`;
-		if (request.headers['if-none-match'] === etag) {
-			this.answered304.push(path);
-			return this.json(response, null, 304, {etag});
-		}
+		const etag = `W/"${this.revision}-${path}"`;
+		if (request.headers['if-none-match'] === etag) return this.json(response, null, 304, {etag});
 		this.json(response, {...this.head(), ...body}, 200, {etag});
 	}
 
-	page(parameters, all, items, isCounted = true, sizeOf = 'pageSize', tokenOf = 'pageToken', next = 'nextPageToken') {
+	page(parameters, all, items, sizeOf = 'pageSize', tokenOf = 'pageToken', next = 'nextPageToken') {
 		const from = Number(parameters.get(tokenOf) ?? 0), size = Number(parameters.get(sizeOf) ?? 1000);
-		return {[items]: all.slice(from, from + size), [next]: from + size < all.length ? String(from + size) : '', ...(isCounted && {totalSize: all.length})};
+		return {[items]: all.slice(from, from + size), [next]: from + size < all.length ? String(from + size) : '', totalSize: all.length};
 	}
 
 	body(path, parameters) {
@@ -126,11 +112,9 @@ export class Stub {
 			check: () => ({success: false, summary: {pass: 50, warn: 0, fail: 1, skip: 5, unknown: 0}, nodes: [], categories: [{name: 'membership', checks: [{id: 'membership-dead', description: 'no peer is dead', result: 'fail', message: 'node-2 is dead', hint: 'omnirelay mesh peers explain node-2', about: ['node-2'], seenBy: []}]}]}),
 			peers: () => this.page(parameters, this.peers.filter(peer => !parameters.has('status') || parameters.getAll('status').includes(peer.status)).map(peer => (past ? {...peer, health: undefined, rttMs: undefined, lastSeen: undefined} : peer)), 'peers'),
 			...(this.roundTrips && {'round-trips': () => this.roundTrips}),
-			clusters: () => this.page(parameters, this.clusters.filter(cluster => !parameters.has('region') || cluster.region === parameters.get('region')), 'clusters', false),
-			domains: () => this.page(parameters, this.domains, 'domains', false),
 			relays: () => ({relays: [{relayId: 'relay-1', address: '127.0.0.1', grpcPort: 1, agents: 2, lastHeartbeatUnixMs: past ? '0' : String(this.now() - 3000)}], nextPageToken: ''}),
 			leaders: () => this.page(parameters, [{scope: 'global-control', scopeKind: 'global', labels: {}, leaderId: 'node-0', term: '1', fenceToken: '1', electedAt: iso(this.now() - 60e3), reason: 'created', electionsLastHour: 1, flapsLastHour: 0, version: '1', lastWriterId: 'node-0'}], 'scopes'),
-			shards: () => this.page(parameters, this.shards.filter(shard => !parameters.has('status') || shard.status === parameters.get('status')), 'items', true, 'pageSize', 'cursor', 'nextCursor'),
+			shards: () => this.page(parameters, this.shards.filter(shard => !parameters.has('status') || shard.status === parameters.get('status')), 'items', 'pageSize', 'cursor', 'nextCursor'),
 			namespaces: () => ({namespaces: [{namespace: 'orders', spec: {}, mapVersion: '1', checksum: 'C', shards: this.shards.length, ready: true, made: 0, deleting: false, state: 'steady', moving: 0, unowned: 0, orphaned: 0, paused: 0, imbalance: 1, version: '1'}], nextPageToken: ''}),
 			'rebalance-plans': () => ({plans: [], nextPageToken: ''}), 'registers/available': () => this.page(parameters, [], 'registers'), registers: () => this.page(parameters, [], 'registers'),
 			advertisements: () => this.page(parameters, [], 'advertisements'), audit: () => ({records: [], nextPageToken: ''}), 'registers:syncState': () => ({targets: [], registers: 0, advertise: 0, remote: 0, unverified: 0, deferred: 0}),
@@ -138,15 +122,13 @@ export class Stub {
 		if (lists[path]) return lists[path]();
 		if (/^peers\/[^/]+\/explain$/.test(path)) return {health: {}, chapters: [], silent: []};
 		if (/:explain$/.test(path)) return {because: ['it is so'], candidates: [], changes: []};
-		const one = /^(cluster|domain)s\/([^/]+)$/.exec(path);
-		if (one) return {[one[1]]: this[`${one[1]}s`].find(of => of[`${one[1]}Id`] === decodeURIComponent(one[2]) || of.domain === decodeURIComponent(one[2]))};
 		const peer = /^peers\/([^/]+)$/.exec(path);
 		return peer && {peer: this.peers.find(of => of.nodeId === decodeURIComponent(peer[1]))};
 	}
 
 	stream(request, response, url) {
 		const from = request.headers['last-event-id'] ?? null;
-		this.streamsOpened.push({from, since: url.searchParams.get('since'), at: Date.now()});
+		this.streamsOpened.push({from, since: url.searchParams.get('since')});
 		if (this.refuseStreams) return response.destroy();
 		if (this.refusePast && url.searchParams.get('since')?.includes('T')) return this.json(response, {reason: 'HISTORY_UNAVAILABLE', message: 'the history reaches back to 14:02:10Z', hint: ''}, 410);
 		response.writeHead(200, {'content-type': 'text/event-stream', 'cache-control': 'no-cache'});

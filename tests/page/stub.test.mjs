@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {after, before, test} from 'node:test';
 import {launch, openTab, pause, picture, say, seriousFaults, shows, tasksDuring, VIEWS} from './support.mjs';
-import {clusterOf, domainOf, Stub} from './stub.mjs';
+import {Stub} from './stub.mjs';
 
 // What a task of the page may take of the processor: the figure, and the same where the machine is slower.
 const TASK_MS = Number(process.env.OMNIRELAY_TASK_MS ?? 50);
@@ -197,9 +197,7 @@ test('a_cut_stream_is_resumed_where_it_ended', () => withStub({}, async (stub, c
 	stub.refuseStreams = false;
 	await waitFor(page, () => document.querySelector('#fresh').dataset.state === 'live' && document.querySelector('.rows')?.textContent.includes('peer/node-1'));
 	assert.equal(stub.streamsOpened.at(-1).from, `e1:${revision}`);
-	// Chromium asks again at once, by each connection that it has kept; the page waits 100 ms at least.
-	const tries = stub.streamsOpened.filter(({at}, number, all) => !number || at - all[number - 1].at > 80);
-	assert.ok(tries.length < 8, `${tries.length} tries`);
+	assert.ok(stub.streamsOpened.length < 12, `${stub.streamsOpened.length} tries`);
 }));
 
 test('a_daemon_that_is_away_is_told_and_what_was_known_stays', () => withStub({}, async (stub, context) => {
@@ -510,8 +508,7 @@ test('nothing_is_asked_while_nothing_happens_and_nobody_looks', () => withStub({
 	await pause(1500);
 	stub.requests.length = 0;
 	await pause(6000);
-	assert.deepEqual([...new Set(stub.requests)].sort(), ['/control/check', '/control/domains'], 'only what no event tells');
-	assert.ok(stub.answered304.includes('domains'), 'and that by its tag');
+	assert.deepEqual([...new Set(stub.requests)], ['/control/check'], 'only what no event tells');
 }));
 
 test('a_support_bundle_is_shown_as_it_was_recorded', () => withStub({bundle: true, clockAhead: -864e5}, async (stub, context) => {
@@ -525,136 +522,4 @@ test('a_support_bundle_is_shown_as_it_was_recorded', () => withStub({bundle: tru
 	stub.requests.length = 0;
 	await pause(6000);
 	assert.deepEqual(stub.requests, [], 'nothing changes in a bundle');
-}));
-
-const BRAKED = {state: 'braked', reason: '41 records would be deleted and 2 replaced: its active cluster may have lost what is here', brakedDeletions: 41, brakedReplacements: 2, lagMs: 734000, lagRevisions: '2300'};
-const SEVERAL = () => ({
-	clusters: [
-		clusterOf('east', {state: 'active', region: 'eu-1', priority: 10, replicationEndpoints: ['node-1.east.example:17420'], owners: ['team-mesh'], trust: {revocationsNumber: '1', revocations: 0, tokenKeys: 1}}),
-		clusterOf('north', {state: 'maintenance', maintenanceOrder: {reason: 'new disks', by: 'operator:ann', since: '2026-01-01T00:00:00Z'}}), clusterOf('south'), clusterOf('stub', {local: true, state: 'active', region: 'eu-2'}),
-	],
-	domains: [
-		domainOf('late', 'south', {state: 'loading', lagMs: 4000}), domainOf('ledger', 'east', BRAKED), domainOf('mesh', 'east', {lagMs: 12, lagRevisions: '3'}), domainOf('new', 'north'),
-		domainOf('orders', 'stub', null, {namespaces: ['orders', 'invoices'], followers: [{clusterId: 'east', durable: 'e1:1', lagRevisions: '17', heardAt: new Date().toISOString()}]}),
-		domainOf('side', 'east', {setAside: [{kind: 'shard', key: 'a/1', reason: 'the value is too large'}]}),
-	],
-});
-const rowsOf = page => page.evaluate(() => [...document.querySelectorAll('.rows .row:not([hidden])')].map(row => [...row.children].map(cell => cell.textContent).join(' | ')));
-
-test('clusters_and_domains_have_a_view', () => withStub(SEVERAL(), async (stub, context) => {
-	const page = await openTab(context, `${stub.address}#overview`);
-	await shows(page, 'overview');
-	await page.keyboard.press('9');
-	await shows(page, 'clusters');
-	await waitFor(page, () => document.querySelector('.rows').textContent.includes('ledger: braked'));
-	assert.deepEqual(await rowsOf(page), [
-		'east | ✓active | ledger, mesh, side | ✗ledger: braked | eu-1 | 10 | node-1.east.example:17420 | team-mesh', 'north | ‖maintenance: new disks | new | !new: not followed yet | – | 0 | – | –',
-		'south | !passive, not heard | late | →late: loading | – | 0 | – | –', 'stub (this one) | ✓active | orders | – | eu-2 | 0 | – | –',
-	]);
-	assert.ok(await page.locator('.table-box .empty').isHidden());
-	await page.keyboard.press('d');
-	await waitFor(page, () => document.querySelectorAll('.part.why li').length === 3);
-	assert.equal(await text(page, '#command'), 'omnirelay mesh clusters get east');
-	await page.locator('.part.why a', {hasText: 'side'}).click();
-	await waitFor(page, () => document.querySelector('.part.why')?.textContent.includes('shard/a/1 cannot be written here'));
-	assert.deepEqual((await rowsOf(page)).map(row => row.split(' | ').slice(0, 5).join(' | ')), [
-		'late | south | →loading | 4s | 0', `ledger | east | ✗braked: ${BRAKED.reason} | 12m | 2\u202f300`, 'mesh | east | ✓following | 12ms | 3', 'new | north | !not followed yet | – | –',
-		'orders | stub | ✓active | – | –', 'side | east | !following, 1 set aside | 0ms | 0',
-	]);
-	await page.goto(`${stub.address}#clusters.domains/orders`);
-	await waitFor(page, () => document.querySelector('.part.why')?.textContent.includes('east17 commits behind, up to e1:1'));
-	await page.keyboard.press('Escape');
-	await page.keyboard.press('!');
-	await waitFor(page, () => document.querySelector('.heading .note').textContent === '3');
-	await page.keyboard.press('Escape');
-	await page.keyboard.press('/');
-	await page.keyboard.type('invoices');
-	await waitFor(page, () => document.querySelector('.heading .note').textContent === '1');
-	for (const colorScheme of ['light', 'dark']) for (const tab of ['clusters', 'clusters.domains', 'clusters.domains/ledger']) {
-		await page.emulateMedia({colorScheme});
-		await page.goto(`${stub.address}#${tab}`);
-		await pause(300);
-		assert.deepEqual(await seriousFaults(page), [], `${tab}, ${colorScheme}`);
-		await picture(page, `${tab.replace('/', '-')}-${colorScheme}`);
-	}
-	await page.setViewportSize({width: 400, height: 800});
-	assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 400));
-	assert.deepEqual(page.troubles, []);
-}));
-
-test('a_braked_domain_is_a_problem_until_somebody_has_decided', () => withStub(SEVERAL(), async (stub, context) => {
-	const page = await openTab(context, `${stub.address}#overview`);
-	const found = () => page.evaluate(() => [...document.querySelectorAll('.findings li')].map(one => one.textContent).filter(of => of.includes('clusters: ')));
-	await waitFor(page, () => document.querySelectorAll('.findings li').length === 4);
-	assert.deepEqual((await found()).map(of => of.slice(0, 40)), ['✗clusters: domain ledger of east: braked', '!clusters: domain new of north: not foll', '!clusters: domain side of east: followin']);
-	assert.match((await found())[0], /41 records would be deleted and 2 replaced: its active cluster may have lost what is here/);
-	assert.match(await text(page, '.verdict'), /Not well: 2 things/);
-	assert.match(await text(page, '#rail [href^="#clusters"] .badge'), /3✗/);
-	await page.locator('.findings li', {hasText: 'ledger'}).locator('a', {hasText: 'why'}).click();
-	await waitFor(page, () => document.querySelectorAll('.part.why code').length === 3);
-	assert.deepEqual(await page.locator('.part.why code').allTextContents(), ['omnirelay mesh state-diff --with east', 'omnirelay mesh domains heal ledger --from stub', 'omnirelay mesh domains approve ledger']);
-	// What is selected in it stays while how far it is goes on.
-	await page.locator('.part.why button').nth(1).focus();
-	stub.domains[1].replica.lagRevisions = '2301';
-	await waitFor(page, () => document.querySelector('.part.why').textContent.includes('2\u202f301 commits behind'));
-	assert.match(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), /heal ledger/);
-	Object.assign(stub.domains[1].replica, {state: 'following', reason: '', brakedDeletions: 0, brakedReplacements: 0});
-	await waitFor(page, () => !document.querySelector('.part.why').textContent.includes('braked') && document.querySelector('.rows .row[aria-rowindex="3"]').textContent.includes('✓following'));
-	await page.keyboard.press('1');
-	await waitFor(page, () => document.querySelectorAll('.findings li').length === 3);
-	assert.deepEqual(page.troubles, []);
-}));
-
-test('a_lost_cluster_is_one_problem_and_domains_are_asked_for_by_their_tag', () => withStub({clusters: [clusterOf('east'), clusterOf('stub', {local: true})], domains: Array.from({length: 40}, (_, at) => domainOf(`d${at}`, 'east', {state: 'silent', lagMs: 90000}))}, async (stub, context) => {
-	const page = await openTab(context, `${stub.address}#overview`);
-	await waitFor(page, () => document.querySelectorAll('.findings li').length === 2);
-	assert.match(await text(page, '.findings li:nth-child(2)'), /domain d0 and 39 more of east: silent/);
-	await page.locator('.findings li:nth-child(2) a', {hasText: 'why'}).click();
-	await waitFor(page, () => document.querySelector('.heading .note').textContent === '40');
-	await page.locator('button', {hasText: '! only wrong'}).click();
-	stub.answered304.length = stub.requests.length = 0;
-	await pause(6000);
-	const asked = stub.requests.filter(path => path.startsWith('/control/domains?')).length;
-	assert.ok(asked >= 1 && asked <= 2, `${asked} in six seconds`);
-	assert.ok(stub.answered304.filter(path => path === 'domains').length >= asked);
-	await page.evaluate(() => Object.defineProperty(document, 'hidden', {value: true, configurable: true}));
-	await pause(300);
-	stub.requests.length = 0;
-	await pause(6000);
-	assert.deepEqual(stub.requests, [], 'nobody sees it');
-}));
-
-test('one_cluster_is_told_what_others_are_for', () => withStub({}, async (stub, context) => {
-	const page = await openTab(context, `${stub.address}#overview`);
-	await waitFor(page, () => document.querySelectorAll('.findings li').length === 1);
-	assert.equal(await text(page, '#rail [href^="#clusters"] .badge'), '');
-	await page.keyboard.press('9');
-	await shows(page, 'clusters');
-	assert.match(await text(page, '.table-box .empty'), /There is no other cluster.*omnirelay up --clusters 2/);
-	assert.equal((await rowsOf(page)).length, 1);
-	stub.clusters.push(clusterOf('east'));
-	stub.tell([['clusters.added', 'cluster/east', {cluster: stub.clusters[1]}]]);
-	await waitFor(page, () => document.querySelector('.table-box .empty').hidden && document.querySelector('.rows').textContent.includes('east'));
-	await page.keyboard.press('8');
-	await waitFor(page, () => document.querySelector('.rows')?.textContent.includes('cluster/east'));
-	assert.deepEqual(page.troubles, []);
-}));
-
-const ODD_CLUSTERS = ODD.map(name => clusterOf(name, {region: name, state: name, owners: [name], replicationEndpoints: [name], changeTicket: name, annotations: {[name]: name}, maintenanceOrder: {reason: name, by: name}}));
-
-test('odd_clusters_and_domains_are_text', () => withStub({clusters: ODD_CLUSTERS, domains: ODD.map(name => domainOf(name, ODD[0], {...BRAKED, reason: name, applied: name, setAside: [{kind: name, key: name, reason: name}], unknownKinds: [name]}, {namespaces: [name]}))}, async (stub, context) => {
-	const page = await openTab(context, `${stub.address}#overview`);
-	page.on('dialog', () => page.troubles.push('a name ran as a script'));
-	await waitFor(page, count => document.querySelectorAll('.findings li').length > count, ODD.length);
-	for (const tab of ['clusters', 'clusters.domains']) for (const name of ODD.slice(0, 3)) {
-		await page.goto(`${stub.address}#${tab}/${encodeURIComponent(name)}`);
-		await waitFor(page, () => !document.querySelector('#drawer').hidden && document.querySelector('#drawer dl')?.children.length > 4);
-	}
-	// Numbers are told, whatever the reason is; names are quoted in commands.
-	assert.match(await text(page, '.part.why'), /braked: 41 records would be deleted and 2 replaced: a␛\[31mred/);
-	await page.goto(`${stub.address}#clusters.domains/${encodeURIComponent(ODD[5])}`);
-	await waitFor(page, () => document.querySelector('#drawer h2').textContent.includes('rm -rf'));
-	assert.ok((await page.locator('.part.why code').allTextContents()).includes(`omnirelay mesh domains approve ''\\''; rm -rf /'`));
-	assert.equal(await page.locator('#frame img, #frame script').count(), 0);
-	assert.deepEqual(page.troubles, []);
 }));

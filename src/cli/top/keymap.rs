@@ -77,11 +77,8 @@ impl KeyMap {
     /// When it is not there or cannot be read, which a test rules out.
     pub(super) fn built_in() -> Result<Self, CliError> {
         let bytes = omnirelay_page::file(FILE).map_or(&[][..], |file| file.bytes);
-        let mut map: Self = serde_json::from_slice(bytes)
-            .map_err(|error| CliError::local(reasons::ENCODING, "cannot read the key map", &error))?;
-        // What the page alone shows has no key here.
-        map.views.retain(|view| View::named(&view.name).is_some());
-        Ok(map)
+        serde_json::from_slice(bytes)
+            .map_err(|error| CliError::local(reasons::ENCODING, "cannot read the key map", &error))
     }
 
     /// Meaning of a key where nothing is being typed; `None`: nothing.

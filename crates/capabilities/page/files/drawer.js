@@ -10,10 +10,10 @@ const HISTORY_MAX = 20;
 
 const recordLine = record => ({time: record.time, text: `${record.action}${record.refused ? ' refused' : ''} by ${record.actor}`, note: [record.reason, ...record.changes].filter(Boolean).join('; ')});
 
-/** A line: `{mark, time, text, note, command, link: [view, key]}`. */
-const line = ({mark, time, text, note, command, link}) => el('li', {},
+/** A line: `{mark, time, text, note, link: [view, key]}`. */
+const line = ({mark, time, text, note, link}) => el('li', {},
 	mark && el('span', {class: `sign ${mark}`, text: SIGNS[mark]}), time && el('time', {datetime: time, title: clock(time), text: when(time)}),
-	link ? el('a', {href: place({view: link[0], selected: link[1]}), text}) : el('bdi', {text}), note && el('span', {class: 'note', text: note}), command && commandLine(command));
+	link ? el('a', {href: place({view: link[0], selected: link[1]}), text}) : el('bdi', {text}), note && el('span', {class: 'note', text: note}));
 
 /** A part that is read from the API by `path` and `read(body)`, or has its `lines` already. */
 class Part {
@@ -33,10 +33,7 @@ class Part {
 	}
 
 	show(lines) {
-		const made = (lines.length ? lines : [{text: this.given.none ?? 'Nothing is known.'}]).map(line), {children} = this.lines;
-		// A line that is as it was stays, and with it what is selected in it.
-		made.forEach((one, at) => (children[at] ? children[at].isEqualNode(one) || children[at].replaceWith(one) : this.lines.append(one)));
-		while (children.length > made.length) this.lines.lastChild.remove();
+		this.lines.replaceChildren(...(lines.length ? lines : [{text: this.given.none ?? 'Nothing is known.'}]).map(line));
 	}
 }
 
@@ -65,7 +62,6 @@ export class Drawer {
 		setText(this.sign, SIGNS[given.state.mark]);
 		setText(this.word, given.state.text);
 		this.drawFacts(facts(row, given.leave));
-		[given.why, ...given.more ?? []].filter(Boolean).forEach((of, at) => of.lines && this.parts[at]?.show(of.lines));
 		const commands = given.commands.join('\n');
 		if (commands !== this.commandsShown) this.commands.replaceChildren(el('h3', {text: 'commands'}), ...given.commands.map(commandLine));
 		this.commandsShown = commands;

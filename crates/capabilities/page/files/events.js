@@ -1,13 +1,13 @@
 // Events in words, as they come; and the audit trail.
 
-import {command, count, isBad, marked, when, words} from './text.js';
+import {command, count, marked, when, words} from './text.js';
 import {state, eventsThen, may, redraw, EVENTS_MAX} from './store.js';
 import {readFilter, topic} from './list.js';
 import {column} from './table.js';
 import {leaderState, peerState, stateOf} from './views.js';
 
 const verb = event => words(event.type.split('.')[2]);
-const VIEWS = {peer: 'peers', leadership: 'leaders', shard: 'shards', 'rebalance-plan': 'plans', relay: 'relays', cluster: 'clusters'};
+const VIEWS = {peer: 'peers', leadership: 'leaders', shard: 'shards', 'rebalance-plan': 'plans', relay: 'relays'};
 
 /** What an event is of, as `[view, key]`, where there is such a view. */
 function eventPlace({subject = ''}) {
@@ -78,7 +78,7 @@ class EventList {
 		const {given, words: looked} = this.filter();
 		const isGiven = (word, value) => !given[word] || given[word].includes(value);
 		this.rows = eventsThen().filter(event => isGiven('topic', topic(event)) && isGiven('actor', event.actor) && isGiven('subject', event.subject)
-			&& (!state.onlyWrong || isBad(outcome(event)))
+			&& (!state.onlyWrong || ['bad', 'warn'].includes(outcome(event).mark))
 			&& (!looked || `${event.subject} ${event.type} ${who(event)} ${because(event)} ${outcome(event).text}`.toLowerCase().includes(looked)));
 		this.total = this.rows.length;
 		redraw();
@@ -114,6 +114,7 @@ const events = {
 };
 
 const recordState = record => (record.refused ? marked('warn', `refused: ${words(record.refusal)}`) : record.dryRun ? marked('idle', 'dry run') : marked('ok', 'done'));
+const auditPath = id => `audit/${encodeURIComponent(id)}`;
 
 const audit = {
 	title: 'Audit', tab: 'audit', key: record => record.recordId, scope: 'mesh.admin',
@@ -122,14 +123,14 @@ const audit = {
 		column('outcome', '7', recordState, 'wide'), column('why', '7 1.5', 'reason', 'wide'),
 	],
 	kind: {
-		path: 'audit', items: 'records', topics: ['peers', 'leadership', 'shards', 'rebalance', 'rebalance-plans', 'registers', 'advertisements', 'transport-policy', 'join-policy', 'clusters'], present: true,
+		path: 'audit', items: 'records', topics: ['peers', 'leadership', 'shards', 'rebalance', 'rebalance-plans', 'registers', 'advertisements', 'transport-policy', 'join-policy'], present: true,
 		filters: {actor: 'actor', action: 'action', object: 'object', node: 'nodeId', since: 'since', until: 'until'}, parameters: () => ({until: state.at}), text: record => `${record.actor} ${record.action} ${record.object} ${record.reason}`,
 	},
 	drawer: ({recordId, object, ...record}) => ({
 		state: recordState(record), subject: object, why: {title: 'what changed', lines: record.changes.map(text => ({text})), none: 'Nothing.'}, leave: ['changes'],
 		commands: [command('audit get', recordId), command('audit list --object', object), command('audit verify')],
 	}),
-	oneOf: 'record',
+	one: auditPath, oneOf: 'record',
 	verb: 'audit',
 	empty: 'The audit trail has nothing that matches.', emptyCommand: () => command('audit list'),
 };

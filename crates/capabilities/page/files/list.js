@@ -61,7 +61,7 @@ export class List {
 	/**
 	 * `kind`: `path`; `items`, the field of the rows; `topics` of events that change it; `filters` as above; `search`, the server's
 	 * parameter for words, else they are looked for in `text(row)`; `wrong(row)`; `pages`, what fields of pages are called; `facts`:
-	 * it has what no event tells, and where that is `tagged`, its tag does; `aside`, the path of what is shown above the list; `parameters()`; `present`: it has no past and no cursor.
+	 * it has what no event tells; `aside`, the path of what is shown above the list; `parameters()`; `present`: it has no past and no cursor.
 	 */
 	constructor(kind) {
 		this.kind = kind;
@@ -84,8 +84,7 @@ export class List {
 		Object.assign(this, {rows: [], wanted: PAGE_ROWS, etag: '', seen: '', error: null, loaded: false, total: undefined});
 		this.stop();
 		this.running = true;
-		const {kind} = this;
-		if (kind.facts) this.timer = setInterval(() => !document.hidden && this.heardOf(kind.facts === 'tagged' ? this.etag : ''), FACTS_EACH_MS);
+		if (this.kind.facts) this.timer = setInterval(() => !document.hidden && this.heardOf(), FACTS_EACH_MS);
 		return this.read(false);
 	}
 
@@ -96,10 +95,10 @@ export class List {
 		this.refresh.stop();
 	}
 
-	/** Something may be otherwise; without `etag` what the tag of the list does not tell. */
-	heardOf(etag = '') {
+	/** Something may be otherwise that the tag of the list does not tell. */
+	heardOf() {
 		if (!this.running || state.frozen || state.at || state.bundle) return;
-		this.etag = etag;
+		this.etag = '';
 		this.refresh();
 	}
 
@@ -213,7 +212,7 @@ export const spaces = {
 export class ListView {
 	/**
 	 * `view` has `tabs`, of which `tab` is one: `title`, `columns`, `key(row)`, `kind` of list, `drawer(row)`, the `verb` and `listVerb` of its command, what is said of
-	 * an `empty` list and the `emptyCommand()`, `isEmpty(rows)` where that is more than none, `oneOf` to ask for a single row, and `one(key)` where that is not below the list, `extra` above the table, `summary(list)`,
+	 * an `empty` list and the `emptyCommand()`, `one(key)` and `oneOf` to ask for a single row, `extra` above the table, `summary(list)`,
 	 * what is `lost` in the past, `fallback` where the daemon has no such list, `byNamespace`, `scope` that it takes.
 	 */
 	constructor(view, tab) {
@@ -277,10 +276,9 @@ export class ListView {
 	/** What is selected and not among the rows is asked for by itself. */
 	async find() {
 		const key = this.looked = state.selected;
-		const {one, oneOf, kind} = this.tab;
-		if (!oneOf || state.at) return;
-		const {status, body} = await get(one?.(key) ?? `${kind.path}/${encodeURIComponent(key)}`);
-		if (status === 200) this.found = {key, row: body[oneOf]};
+		if (!this.tab.one || state.at) return;
+		const {status, body} = await get(this.tab.one(key));
+		if (status === 200) this.found = {key, row: body[this.tab.oneOf]};
 		redraw();
 	}
 
@@ -344,7 +342,7 @@ export class ListView {
 	}
 
 	drawEmpty(rows, missing) {
-		const {list, tab} = this, bare = list.loaded && (!rows.length || Boolean(tab.isEmpty?.(rows)) && !list.error && !state.filter && !state.onlyWrong && !state.at);
+		const {list, tab} = this, bare = list.loaded && !rows.length;
 		setAttribute(this.empty, 'hidden', !bare);
 		if (!bare) return;
 		const [text, advice, next] = missing ? ['The events tell of none.', '', tab.emptyCommand()] : list.error ? [list.error.message, list.error.hint] : state.filter || state.onlyWrong ? ['Nothing matches.', 'Esc shows all again.'] : state.at ? [tab.list && state.pastNote || 'There was nothing then.'] : [tab.empty, '', tab.emptyCommand()];

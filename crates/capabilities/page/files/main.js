@@ -9,10 +9,9 @@ import {Overview, findings, followCheck, recheck} from './overview.js';
 import {ListView, paced, spaces} from './list.js';
 import {views} from './views.js';
 import {shardsView} from './shards.js';
-import {clustersView} from './clusters.js';
 import {eventsView} from './events.js';
 
-const LISTS = [...views, shardsView, eventsView, clustersView];
+const LISTS = [...views, shardsView, eventsView];
 const made = new Map(), rail = new Map();
 // The newest first: on a busy mesh there is no time for all.
 const PAST_MINUTES = [1, 5, 15];

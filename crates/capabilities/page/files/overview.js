@@ -4,7 +4,6 @@ import {clock, command, commandIn, commandLine, count, digits, el, setText, setA
 import {get, query} from './link.js';
 import {state, change, eventsThen, place} from './store.js';
 import {paced, topic, FACTS_EACH_MS} from './list.js';
-import {domainFindings} from './clusters.js';
 import {because, grouped, who} from './events.js';
 
 const CHANGES_SHOWN = 30;
@@ -15,28 +14,16 @@ const WORST_FIRST = Object.keys(MARKS);
 // Which view a category of checks is about.
 const VIEW_OF = {membership: 'peers', transport: 'peers', nodes: 'peers', leadership: 'leaders', shards: 'shards', registers: 'registers', relays: 'relays', audit: 'events'};
 
-/** What `check` has found that is not well, and domains that are not followed, the worst first. */
+/** What `check` has found that is not well, the worst first. */
 export const findings = () => (state.check?.categories ?? []).flatMap(({name, checks}) => checks.map(finding => ({...finding, category: name, view: VIEW_OF[name]})))
-	.filter(({result}) => MARKS[result]).concat(domainFindings()).sort((a, b) => WORST_FIRST.indexOf(a.result) - WORST_FIRST.indexOf(b.result));
+	.filter(({result}) => MARKS[result]).sort((a, b) => WORST_FIRST.indexOf(a.result) - WORST_FIRST.indexOf(b.result));
 
-let domainsTag = '';
-
-const whileSeen = ask => paced(async () => state.at || state.frozen || document.hidden || (state.bundle && state.check) || ask(), CHECK_EACH_MS);
-const asks = [
-	whileSeen(async () => {
-		const {status, body} = await get('check');
-		change(status === 200 ? {check: body, checkError: null} : {checkError: body});
-	}),
-	whileSeen(async () => {
-		const {status, body, etag} = await get('domains', domainsTag);
-		if (status !== 200) return;
-		domainsTag = etag;
-		change({domains: body.domains});
-	}),
-];
-
-/** Asks `check` again, and for domains: after events, and each 5 s while the page is in sight. */
-export const recheck = () => asks.forEach(ask => ask());
+/** Asks `check` again: after events, and each 5 s while the page is in sight. */
+export const recheck = paced(async () => {
+	if (state.at || state.frozen || document.hidden || (state.bundle && state.check)) return;
+	const {status, body} = await get('check');
+	change(status === 200 ? {check: body, checkError: null} : {checkError: body});
+}, CHECK_EACH_MS);
 
 export function followCheck() {
 	setInterval(recheck, FACTS_EACH_MS);
@@ -80,12 +67,12 @@ function answered({callsServed = 0, callsFailed = 0}) {
 	return all ? ` It has answered ${Math.floor(1e4 * callsServed / all) / 100} % of ${digits(all)} calls.` : '';
 }
 
-const findingCommand = ({hint, about, view, id, command: own}) => own || commandIn(hint) || (about.length === 1 && view === 'peers' ? command('mesh peers explain', about[0]) : command('explain', id));
+const findingCommand = ({hint, about, view, id}) => commandIn(hint) || (about.length === 1 && view === 'peers' ? command('mesh peers explain', about[0]) : command('explain', id));
 
 function findingItem(finding) {
 	const {about, view, result, id, category, message, description, hint} = finding, mark = MARKS[result];
 	const node = of => el('a', {href: place({view: 'peers', selected: of}), text: of});
-	const why = finding.why ?? (view === 'peers' && about.length ? {view, selected: about[0]} : {view: view ?? 'events', onlyWrong: Boolean(view)});
+	const why = view === 'peers' && about.length ? {view, selected: about[0]} : {view: view ?? 'events', onlyWrong: Boolean(view)};
 	return el('li', {class: mark, 'data-check': id},
 		el('span', {class: `sign ${mark}`, text: SIGNS[mark]}),
 		el('div', {}, el('b', {text: `${words(category)}: `}), el('bdi', {text: message || description}),

@@ -8,9 +8,9 @@ export const state = {
 	scopes: [], context: '', bundle: false, hiddenViews: new Set(),
 	// How fresh it is; `clockAhead`: the daemon's clock before that of this computer, in milliseconds.
 	node: '', cursor: '', stale: false, staleMs: undefined, clockAhead: 0, heardAt: 0, answerOf: '', stream: 'connecting', streamNote: '', streamSince: 0,
-	// What the daemon says of itself, what `check` says of the mesh, domains of clusters, the newest events and those before the time that is
+	// What the daemon says of itself, what `check` says of the mesh, the newest events and those before the time that is
 	// shown, the newest first; `pastNote`: what of these is not there.
-	daemon: null, check: null, checkError: null, domains: [], events: [], past: [], pastNote: '',
+	daemon: null, check: null, checkError: null, events: [], past: [], pastNote: '',
 };
 
 export const EVENTS_MAX = 500;

@@ -126,11 +126,10 @@ export const registryCursor = cursor => (cursor ?? '').split(/[.,]/)[0];
 /** What marks look like: never colour alone. */
 export const SIGNS = {ok: '✓', warn: '!', bad: '✗', idle: '·', moving: '→', paused: '‖', unknown: '?', none: ''};
 export const marked = (mark, text) => ({mark, text});
-export const isBad = given => ['bad', 'warn'].includes(given?.mark);
 
 export const field = (row, path) => path.split('.').reduce((value, part) => value?.[part], row);
 
-const BARE = ['metadata', 'summary', 'spec', 'replica'];
+const BARE = ['metadata', 'summary', 'spec'];
 
 /** What the API says of an object, field by field, as words and values; lists of objects are for sections of their own. */
 export function facts(object, left = [], before = '') {

@@ -1,6 +1,6 @@
 // The lists: peers, leaders, registers, relays and plans; what each shows of a row, and why it is so.
 
-import {command, count, digits, duration, el, isBad, marked, millis, setText, since, when, whenMs, words} from './text.js';
+import {command, count, digits, duration, el, marked, millis, setText, since, when, whenMs, words} from './text.js';
 import {state, eventsThen} from './store.js';
 import {column} from './table.js';
 import {get} from './link.js';
@@ -11,6 +11,8 @@ const encode = encodeURIComponent;
 const peerPath = id => `peers/${encode(id)}`;
 const scopePath = scope => `leaders/${encode(scope)}`;
 const planPath = id => `rebalance-plans/${encode(id)}`;
+const isMarked = (...marks) => given => marks.includes(given.mark);
+const isBad = isMarked('bad', 'warn');
 const labels = row => Object.entries(row.labels ?? {}).join(' ');
 
 // Peers.
@@ -118,7 +120,7 @@ const peers = {
 		more: draining ? [{title: 'drain', path: `${peerPath(id)}/drain`, read: drain, none: 'It has handed over everything.'}] : [],
 		commands: [...['explain', 'get', 'ping'], cordoned ? 'uncordon' : 'cordon', draining ? 'undrain' : 'drain'].map(verb => command(`mesh peers ${verb}`, id)),
 	}),
-	oneOf: 'peer',
+	one: peerPath, oneOf: 'peer',
 	verb: 'mesh peers',
 	summary: ({body}) => (body?.heardOnly?.length ? `Heard of, and not in this registry: ${body.heardOnly.map(member => `${member.nodeId} (${member.health?.state})`).join(', ')}` : ''),
 	empty: 'No peer is registered.', emptyCommand: () => command('mesh check'),
@@ -159,7 +161,7 @@ const leaders = {
 		history: {path: `leaders:history?scope=${encode(scope)}&limit=16`, read: body => body.tenures.map(tenure)},
 		commands: ['explain', 'history', 'get', 'step-down --dry-run'].map(verb => command(`mesh leaders ${verb}`, scope)),
 	}),
-	oneOf: 'leadership',
+	one: scopePath, oneOf: 'leadership',
 	verb: 'mesh leaders',
 	empty: 'There is no scope to lead.', emptyCommand: () => command('mesh leaders create', 'jobs/nightly'),
 	lost: 'When leases were renewed is not in the log.',
@@ -282,7 +284,7 @@ const plans = {
 		why: {title: 'why, and what it waits for', path: planPath(plan.planId), read: planWhy, none: 'It waits for nothing.'}, more: [{title: 'moves', path: planPath(plan.planId), read: planMoves, none: 'It moves nothing.'}],
 		history: {path: planPath(plan.planId), read: body => body.plan.decisions.map(said => ({time: said.at, text: `${words(said.what)} by ${said.by}`, note: said.reason}))},
 	}),
-	oneOf: 'plan',
+	one: planPath, oneOf: 'plan',
 	verb: 'mesh rebalance-plans',
 	empty: 'No plan was made.', emptyCommand: () => command('mesh shards rebalance --dry-run'),
 };
@@ -303,7 +305,7 @@ const namespaces = {
 		history: {path: `shards/${encode(namespace)}:history?limit=20`, read: body => body.changes.map(mapChange)},
 		commands: ['namespaces get', 'shards history -n', 'shards rebalance --dry-run -n'].map(verb => command(`mesh ${verb}`, namespace)),
 	}),
-	oneOf: 'detail',
+	one: id => `namespaces/${encode(id)}`, oneOf: 'detail',
 	verb: 'mesh namespaces',
 	empty: 'There is no namespace.', emptyCommand: () => command('mesh namespaces create --shards 64', 'orders'),
 };
