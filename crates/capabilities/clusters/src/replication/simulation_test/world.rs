@@ -140,7 +140,7 @@ impl SimulatedCluster {
         Self { name, store, registry, lead, ends, history, comparer, tasks }
     }
 
-    /// What there is now, and the epoch.
+    /// Epoch and records as they are now.
     pub(super) fn now(&self) -> (Epoch, Arc<Things>) {
         let history = self.history.lock();
         let ((epoch, _), (_, things)) = history.last_key_value().unwrap();
@@ -188,7 +188,7 @@ async fn records(store: &MemoryStore, kind: RecordKind) -> (Cursor, Vec<Record>)
     }
 }
 
-/// What two clusters compare of a record.
+/// Parts of a record that two clusters compare.
 pub(super) fn thing(record: &Record) -> (u64, u64, Bytes) {
     (record.version.0, record.updated_at.0, record.value.clone())
 }
@@ -366,7 +366,7 @@ impl SimulatedWorld {
         MemoryStore::new(self.clock)
     }
 
-    /// That what judges take for the state of the stores is what those have.
+    /// Checks that what judges take for the state of the stores is what those have.
     pub(super) async fn check_history(&self) -> Result<(), String> {
         for cluster in [&self.east, &self.west] {
             if things(&cluster.store).await.1 != *cluster.now().1 {
