@@ -8,6 +8,7 @@ mod cut;
 mod derived;
 mod entry;
 mod groups;
+mod head;
 mod loaded;
 mod lock;
 mod past;
@@ -40,6 +41,7 @@ pub use confirmed::{LeaseSplit, ToConfirm};
 pub use cut::RegistryCut;
 pub use derived::DerivedRecords;
 pub use entry::{ViewChange, ViewEntry};
+pub use head::RegistryHead;
 pub use loaded::{LoadedRecords, OrderedLoad};
 use lock::{read, write};
 pub(crate) use past::{UndoneChanges, ViewCopy};
@@ -59,26 +61,6 @@ use super::epoch_loss::EpochChange;
 const RECENT_MAX: usize = 1024;
 /// How many bytes of values those commits may hold, but for the newest. A watcher that is further behind reads the store's log.
 const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// Head of the registry, as far as this view knows: the epoch and revision at which it stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RegistryHead {
-    pub epoch: Epoch,
-    pub revision: Revision,
-    /// False before the first load is complete; what is read before is not the registry.
-    pub caught_up: bool,
-    /// How often what differed from the store was loaded anew: what was told of it before is void.
-    pub mends: u64,
-    /// The revision of the last load of that kind.
-    pub mended: Revision,
-}
-
-impl RegistryHead {
-    /// Cursor right behind it.
-    pub fn cursor(&self) -> Cursor {
-        Cursor::at(self.epoch, self.revision)
-    }
-}
 
 /// Everything the view holds; changed only under the lock, in the order of the log.
 #[derive(Default)]
