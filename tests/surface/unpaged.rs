@@ -42,7 +42,10 @@ const BOUNDED: &[(&str, &str)] = &[
     ("RegisterService/BatchUpdate", "as many results as the request has ids"),
     ("RegisterService/Get", "the advertisements of one register"),
     ("RegisterService/Import", "failures are cut"),
-    ("ReplicationService/Reconcile", "answers to 128 claims, and 2,048 records of 2 MiB in all"),
+    (
+        "ReplicationService/Reconcile",
+        "answers to 128 claims, and 2,048 records of 2 MiB in all, or as many keys",
+    ),
     ("ShardControlService/Diff", "it is cut by bytes, and goes on behind the last position"),
     ("ShardControlService/Explain", "the candidates of one shard"),
     ("ShardControlService/History", "1000 changes, without their shards"),

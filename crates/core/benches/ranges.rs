@@ -87,7 +87,7 @@ fn main() {
     }
     for (what, beside) in [("the same", &same), ("100 that differ", &other)] {
         let (begun, mut questions) = (Instant::now(), 0);
-        let mut comparison = RangeComparison::of_split(&index, KEY);
+        let mut comparison = RangeComparison::of_all(&index, KEY);
         loop {
             let claims = comparison.next_claims(4096);
             if claims.is_empty() {
@@ -99,7 +99,7 @@ fn main() {
                 break;
             }
         }
-        let found = comparison.found().len();
+        let found = comparison.into_found().len();
         println!(
             "{what}: {found} ranges found with {questions} questions in {:.2} ms",
             begun.elapsed().as_secs_f64() * 1e3

@@ -1,6 +1,6 @@
 //! Messages about ranges, and what they stand for.
 
-use omnirelay_core::ranges::{RangeAnswer, RangeClaim, RangeFingerprint, RangePrefix};
+use omnirelay_core::ranges::{RangeAnswer, RangeClaim, RangeFingerprint, RangePrefix, ShortDigest};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
@@ -13,7 +13,7 @@ const BYTES: usize = 16;
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`: there is none, or it is no range.
-pub(crate) fn prefix(range: Option<pb::RecordRange>) -> Result<RangePrefix, Fault> {
+pub fn prefix(range: Option<pb::RecordRange>) -> Result<RangePrefix, Fault> {
     let pb::RecordRange { hash, depth } = range.ok_or_else(|| not_so("a range is missing"))?;
     let prefix = u8::try_from(depth).ok().and_then(|depth| RangePrefix::new(hash, depth));
     prefix.ok_or_else(|| not_so(&format!("{hash:016x}/{depth} is no range")))
@@ -57,6 +57,14 @@ pub(crate) fn answer_message(answer: RangeAnswer) -> pb::RangeAnswer {
         RangeAnswer::Listed { range, digests } => (range, Told::Digests(digests.concat())),
     };
     pb::RangeAnswer { range: Some(range(prefix)), told: Some(told) }
+}
+
+/// Digests that bytes stand for.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`: some are left.
+pub fn digests(bytes: &[u8]) -> Result<Vec<ShortDigest>, Fault> {
+    parts(bytes)
 }
 
 fn parts(bytes: &[u8]) -> Result<Vec<RangeFingerprint>, Fault> {

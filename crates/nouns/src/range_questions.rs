@@ -2,15 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use omnirelay_core::ranges::{ClaimError, RangeClaim, RangeComparison, RangePrefix, check_disjoint};
+use omnirelay_core::ranges::{
+    ClaimError, DifferingRange, RangeClaim, RangeComparison, RangePrefix, answer as answer_claim,
+    check_disjoint,
+};
 use omnirelay_core::text::{chain, printable};
-use omnirelay_registry::view::{View, digest_of};
+use omnirelay_registry::stored_ranges::KindRanges;
+use omnirelay_registry::view::digest_of;
 use omnirelay_store::{Record, RecordKind};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-pub use crate::range_messages::range;
-use crate::range_messages::{answer, answer_message, claim, claim_message, prefix};
+use crate::range_messages::{answer, answer_message, claim, claim_message};
+pub use crate::range_messages::{digests, prefix, range};
 use crate::timestamp;
 
 /// How sums and digests are made.
@@ -57,12 +61,12 @@ pub fn check_question(form: u32, kinds: &[pb::KindClaims], kinds_max: usize) -> 
     }
 }
 
-/// Answers claims about the records of a kind that a view holds.
+/// Answers claims about the records of a kind.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for what is no claim, and for two about the same.
 pub async fn answer_claims(
-    view: &View,
+    ranges: &KindRanges<'_>,
     kind: &RecordKind,
     key: &[u8],
     claims: Vec<pb::RangeClaim>,
@@ -72,7 +76,8 @@ pub async fn answer_claims(
     let mut answers = Vec::new();
     for claim in claims {
         // One at a time, so that nobody waits long for the view, or for a turn of the event loop.
-        let told = view.answer_claims(kind, key, std::slice::from_ref(&claim)).map_err(no_sense)?;
+        let told = ranges.with(kind, |sums| answer_claim(sums, key, std::slice::from_ref(&claim)));
+        let told = told.map_err(no_sense)?;
         answers.extend(told.into_iter().map(answer_message));
         tokio::task::yield_now().await;
     }
@@ -97,23 +102,27 @@ fn no_sense(error: ClaimError) -> Fault {
 /// Answer of another daemon about a kind: whether it holds that, and its answers.
 pub type ToldKind = (String, bool, Vec<pb::RangeAnswer>);
 
-/// Comparisons of several kinds that a view holds with what another daemon holds, at the side that asks.
-pub struct KindComparisons<'a> {
-    view: &'a View,
+/// Comparisons of several kinds with what another daemon has, at the side that asks.
+pub struct KindComparisons<'r> {
+    ranges: &'r KindRanges<'r>,
     comparisons: BTreeMap<RecordKind, RangeComparison>,
     asked: Vec<String>,
     not_held: Vec<RecordKind>,
 }
 
-impl<'a> KindComparisons<'a> {
+impl<'r> KindComparisons<'r> {
     /// Begins to compare all records of these kinds; `key` is that of the fingerprints.
-    pub fn begin(view: &'a View, kinds: impl IntoIterator<Item = RecordKind>, key: &[u8]) -> Self {
+    pub fn begin(
+        ranges: &'r KindRanges<'r>,
+        kinds: impl IntoIterator<Item = RecordKind>,
+        key: &[u8],
+    ) -> Self {
         let begin = |kind: RecordKind| {
-            let comparison = view.begin_comparison(&kind, key);
+            let comparison = ranges.with(&kind, |sums| RangeComparison::of_all(sums, key));
             (kind, comparison)
         };
         let comparisons = kinds.into_iter().map(begin).collect();
-        Self { view, comparisons, asked: Vec::new(), not_held: Vec::new() }
+        Self { ranges, comparisons, asked: Vec::new(), not_held: Vec::new() }
     }
 
     /// As many claims of all kinds as are asked at once; none: the comparison is over.
@@ -149,13 +158,14 @@ impl<'a> KindComparisons<'a> {
             let Some(comparison) = self.comparisons.get_mut(&kind) else { continue };
             let answers = answers.into_iter().map(answer).collect::<Result<_, _>>();
             let answers = answers.map_err(|error: Fault| error.message)?;
-            self.view.take_in_answers(&kind, comparison, answers).map_err(|error| chain(&error))?;
+            let taken = self.ranges.with(&kind, |sums| comparison.take_in(sums, answers));
+            taken.map_err(|error| chain(&error))?;
         }
         Ok(())
     }
 
     /// Kinds that the other daemon does not hold, and of the others the ranges in which something differs.
-    pub fn into_found(self) -> (Vec<RecordKind>, BTreeMap<RecordKind, Vec<RangePrefix>>) {
+    pub fn into_found(self) -> (Vec<RecordKind>, BTreeMap<RecordKind, Vec<DifferingRange>>) {
         let found = self.comparisons.into_iter().map(|(kind, comparison)| (kind, comparison.into_found()));
         (self.not_held, found.collect())
     }

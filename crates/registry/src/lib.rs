@@ -27,6 +27,7 @@ pub mod session;
 pub mod signed_records;
 mod signing;
 pub mod since;
+pub mod stored_ranges;
 pub mod ttl_records;
 pub mod ttl_renewal;
 pub mod view;
@@ -57,6 +58,8 @@ mod registry_test;
 #[cfg(test)]
 mod reload_test;
 #[cfg(test)]
+mod stored_ranges_test;
+#[cfg(test)]
 mod write_gate_test;
 
 use std::sync::Arc;
@@ -86,6 +89,7 @@ use epoch_loss::{NewEpochLosses, RestorationRule};
 use held_groups::HeldGroups;
 use other_registries::OtherRegistriesPlace;
 use past::PastViews;
+use stored_ranges::RecentRanges;
 use ttl_records::LifeStartLocks;
 use ttl_renewal::RefreshQueue;
 use view::{AppliedEntries, View};
@@ -131,6 +135,7 @@ pub struct Registry {
     awaiting_seal: AwaitingSeal,
     audit_faults: AuditFaults,
     past: PastViews,
+    recent_ranges: RecentRanges,
     /// Has the view loaded again.
     reload: Notify,
     begun: Instant,
@@ -161,6 +166,7 @@ impl Registry {
             awaiting_seal: AwaitingSeal::default(),
             audit_faults: AuditFaults::default(),
             past: PastViews::default(),
+            recent_ranges: RecentRanges::default(),
             reload: Notify::new(),
             begun: Instant::now(),
         }

@@ -507,9 +507,7 @@ impl State {
         });
         let changes: Vec<ViewChange> = changes.collect();
         for kind in entry.changes.iter().map(|change| &change.after.id.kind) {
-            if mirrored.contains(kind) || followed.contains(kind) {
-                self.changed.insert(kind.clone(), entry.revision);
-            }
+            self.changed.insert(kind.clone(), entry.revision);
             if let Some(list) = self.lists.get_mut(kind) {
                 *list = OnceLock::new();
             }

@@ -9,6 +9,7 @@ use omnirelay_node::node_asker::{AskableNode, NodeAsker, NodeChannel, NodeQuesti
 use omnirelay_nouns::range_questions::{CLAIMS_MAX, FORM, KindComparisons, range, state_record};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::stored_ranges::KindRanges;
 use omnirelay_registry::view::place_of;
 use omnirelay_store::{Epoch, KEY_BYTES_MAX, Record, RecordId, RecordKind, Revision};
 use omnirelay_wire::fault::Fault;
@@ -104,7 +105,8 @@ impl<S: RangeSource> NodeDiff<'_, S> {
     pub(crate) async fn compare(&self, found: &mut ComparedRecords) -> Result<(), Fault> {
         let view = self.registry.view();
         let epoch = view.head().epoch;
-        let mut comparisons = KindComparisons::begin(view, view.compared_kinds(), &key(epoch));
+        let held = KindRanges::of(view);
+        let mut comparisons = KindComparisons::begin(&held, view.compared_kinds(), &key(epoch));
         loop {
             let asked = comparisons.next_question();
             if asked.is_empty() {
@@ -116,7 +118,8 @@ impl<S: RangeSource> NodeDiff<'_, S> {
         }
         let (not_held, differing) = comparisons.into_found();
         found.not_compared.extend(not_held.iter().map(|kind| kind.0.to_string()));
-        for (kind, mut ranges) in differing {
+        for (kind, ranges) in differing {
+            let mut ranges: Vec<RangePrefix> = ranges.into_iter().map(|found| found.range).collect();
             found.records += view.count_within(&kind, RangePrefix::ALL);
             while !ranges.is_empty() {
                 let some = self.next_listed(&kind, &mut ranges);

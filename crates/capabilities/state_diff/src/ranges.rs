@@ -2,6 +2,7 @@
 
 use omnirelay_nouns::range_questions::{answer_claims, check_question, listed_ranges, state_record};
 use omnirelay_registry::Registry;
+use omnirelay_registry::stored_ranges::KindRanges;
 use omnirelay_store::{Epoch, RecordKind, Revision};
 use omnirelay_wire::fault::Fault;
 
@@ -56,7 +57,7 @@ async fn answer_kind(
     room: &mut u64,
 ) -> Result<pb::KindAnswers, Fault> {
     let view = registry.view();
-    let answers = answer_claims(view, kind, &key(at.0), asked.claims).await?;
+    let answers = answer_claims(&KindRanges::of(view), kind, &key(at.0), asked.claims).await?;
     let ranges = listed_ranges(asked.listed)?;
     let count: u64 = ranges.iter().map(|range| view.count_within(kind, *range)).sum();
     // None: so much was changed meanwhile that whoever asks has to ask again.

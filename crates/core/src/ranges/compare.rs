@@ -6,13 +6,17 @@
 use std::collections::BTreeSet;
 
 use super::index::{RangeIndex, RangeItem};
-use super::sum::{DigestSum, RangeFingerprint, ShortDigest};
+use super::sum::{DigestSum, RangeFingerprint, RecordDigest, ShortDigest};
 use super::{DEPTH_MAX, FAN_OUT, RangePrefix};
 
 /// How many records of a range are listed; of one with more sums are told.
 const LISTED_MAX: usize = 64;
+/// Number of ranges that everything splits into at once: so the first answer saves a question.
+const FIRST_FAN_OUT: usize = FAN_OUT * FAN_OUT;
 /// How many claims may be open, and how many ranges may have been found.
 const KEPT_MAX: usize = 200_000;
+/// How many digests of the other side are kept of ranges that were found.
+const DIGESTS_KEPT_MAX: usize = 200_000;
 /// Of a range with so few records of one's own those of the other side are asked for.
 const ASKED_MAX: u64 = 32;
 
@@ -27,16 +31,53 @@ pub struct RangeClaim {
 /// Answer about a range that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeAnswer {
-    /// Fingerprints of the sixteen ranges that it splits into.
+    /// Fingerprints of the sixteen ranges that it splits into, or of those that these split into.
     Split { range: RangePrefix, fingerprints: Vec<RangeFingerprint> },
     /// Digests of all records in it.
     Listed { range: RangePrefix, digests: Vec<ShortDigest> },
 }
 
+/// Range in which something differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DifferingRange {
+    pub range: RangePrefix,
+    /// Digests of all that the other side has in it, sorted; `None`: they are not kept.
+    pub told: Option<Vec<ShortDigest>>,
+}
+
+/// Sums over the records of a registry, and their digests.
+pub trait RangeSums {
+    /// Sum of a range.
+    fn sum(&self, range: RangePrefix) -> DigestSum;
+
+    /// Sums of the sixteen ranges that a range splits into; `None`: it is of a single hash.
+    fn sums_within(&self, range: RangePrefix) -> Option<[DigestSum; FAN_OUT]>;
+
+    /// Digests of all in a range, sorted.
+    fn digests(&self, range: RangePrefix) -> Vec<ShortDigest>;
+}
+
+impl<T: RangeItem> RangeSums for RangeIndex<T> {
+    fn sum(&self, range: RangePrefix) -> DigestSum {
+        self.sum(range)
+    }
+
+    fn sums_within(&self, range: RangePrefix) -> Option<[DigestSum; FAN_OUT]> {
+        self.sums_within(range)
+    }
+
+    fn digests(&self, range: RangePrefix) -> Vec<ShortDigest> {
+        let digests = self.items(range).into_iter().map(|item| item.digest().short());
+        let mut digests: Vec<ShortDigest> = digests.collect();
+        digests.sort_unstable();
+        digests
+    }
+}
+
 /// Claim or answer that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    #[error("a range has {0} fingerprints, not 0, 1 or 16")]
+    #[error("a range has {0} fingerprints, which is not as many as it splits into")]
     Fingerprints(usize),
     /// Of a range that nobody has claimed anything of, or a second one.
     #[error("an answer is about a range that was not asked about")]
@@ -59,15 +100,17 @@ pub struct RangeComparison {
     open: Vec<RangeClaim>,
     /// Ranges of the claims that were taken last: about which there may be an answer.
     asked: BTreeSet<RangePrefix>,
-    found: Vec<RangePrefix>,
+    found: Vec<DifferingRange>,
+    /// How many digests are kept of those.
+    digests_kept: usize,
 }
 
 /// Answers claims: says nothing of ranges that are the same.
 ///
 /// # Errors
 /// [`ClaimError`] for a claim with another number of fingerprints.
-pub fn answer<T: RangeItem>(
-    index: &RangeIndex<T>,
+pub fn answer(
+    index: &dyn RangeSums,
     key: &[u8],
     claims: &[RangeClaim],
 ) -> Result<Vec<RangeAnswer>, ClaimError> {
@@ -101,18 +144,28 @@ pub fn check_disjoint(ranges: impl IntoIterator<Item = RangePrefix>) -> Result<(
     if ranges.windows(2).any(overlaps) { Err(ClaimError::Overlap) } else { Ok(()) }
 }
 
+/// Hash of digests that are sorted: by it whoever has told them knows whether they are still those.
+pub fn hash_of_digests(digests: &[ShortDigest]) -> ShortDigest {
+    RecordDigest::of(digests.iter().map(|digest| &digest[..])).short()
+}
+
 /// What there is in a range: the records, or sums where there are many.
-fn told<T: RangeItem>(index: &RangeIndex<T>, key: &[u8], range: RangePrefix) -> RangeAnswer {
-    if index.sum(range).count() > LISTED_MAX as u64
-        && let Some(fingerprints) = fingerprints_within(index, key, range)
+fn told(index: &dyn RangeSums, key: &[u8], range: RangePrefix) -> RangeAnswer {
+    let count = index.sum(range).count();
+    let fan_out = match range == RangePrefix::ALL && count > (LISTED_MAX * FAN_OUT) as u64 {
+        true => FIRST_FAN_OUT,
+        false => FAN_OUT,
+    };
+    if count > LISTED_MAX as u64
+        && let Some(fingerprints) = fingerprints_of(index, key, range, fan_out)
     {
         return RangeAnswer::Split { range, fingerprints };
     }
-    RangeAnswer::Listed { range, digests: digests(index, range) }
+    RangeAnswer::Listed { range, digests: index.digests(range) }
 }
 
-fn fingerprints_within<T: RangeItem>(
-    index: &RangeIndex<T>,
+fn fingerprints_within(
+    index: &dyn RangeSums,
     key: &[u8],
     range: RangePrefix,
 ) -> Option<Vec<RangeFingerprint>> {
@@ -120,29 +173,37 @@ fn fingerprints_within<T: RangeItem>(
     Some(sums.iter().map(|sum: &DigestSum| sum.fingerprint(key)).collect())
 }
 
-fn digests<T: RangeItem>(index: &RangeIndex<T>, range: RangePrefix) -> Vec<ShortDigest> {
-    let mut digests: Vec<ShortDigest> =
-        index.items(range).into_iter().map(|item| item.digest().short()).collect();
-    digests.sort_unstable();
-    digests
+/// Fingerprints of the sixteen ranges that a range splits into, or of the 256 that these split into.
+fn fingerprints_of(
+    index: &dyn RangeSums,
+    key: &[u8],
+    range: RangePrefix,
+    fan_out: usize,
+) -> Option<Vec<RangeFingerprint>> {
+    if fan_out == FAN_OUT {
+        return fingerprints_within(index, key, range);
+    }
+    let within = |digit| fingerprints_within(index, key, range.child(digit)?);
+    (0..FAN_OUT).map(within).collect::<Option<Vec<_>>>().map(|all| all.concat())
+}
+
+/// One of the sixteen or 256 ranges that a range splits into.
+fn part(range: RangePrefix, number: usize, fan_out: usize) -> Option<RangePrefix> {
+    match fan_out {
+        FAN_OUT => range.child(number),
+        _ => range.child(number / FAN_OUT)?.child(number % FAN_OUT),
+    }
 }
 
 impl RangeComparison {
     /// A comparison of all of an index by its sum: what is the same costs one fingerprint.
-    pub fn of_all<T: RangeItem>(index: &RangeIndex<T>, key: &[u8]) -> Self {
+    pub fn of_all(index: &dyn RangeSums, key: &[u8]) -> Self {
         let all = RangeClaim {
             range: RangePrefix::ALL,
             fingerprints: vec![index.sum(RangePrefix::ALL).fingerprint(key)],
         };
-        Self { key: key.to_vec(), open: vec![all], asked: BTreeSet::new(), found: Vec::new() }
-    }
-
-    /// A comparison that begins with sixteen sums: what differs is found a question sooner.
-    pub fn of_split<T: RangeItem>(index: &RangeIndex<T>, key: &[u8]) -> Self {
-        let all = RangePrefix::ALL;
-        let fingerprints = fingerprints_within(index, key, all).unwrap_or_default();
-        let open = vec![RangeClaim { range: all, fingerprints }];
-        Self { key: key.to_vec(), open, asked: BTreeSet::new(), found: Vec::new() }
+        let (asked, found) = (BTreeSet::new(), Vec::new());
+        Self { key: key.to_vec(), open: vec![all], asked, found, digests_kept: 0 }
     }
 
     /// Takes at most so many claims that are to be asked next. None: it is over.
@@ -162,39 +223,15 @@ impl RangeComparison {
     ///
     /// # Errors
     /// [`ClaimError`] for an answer with another number of fingerprints than sixteen, and one about what was not asked.
-    pub fn take_in<T: RangeItem>(
-        &mut self,
-        index: &RangeIndex<T>,
-        answers: Vec<RangeAnswer>,
-    ) -> Result<(), ClaimError> {
+    pub fn take_in(&mut self, index: &dyn RangeSums, answers: Vec<RangeAnswer>) -> Result<(), ClaimError> {
         for answer in answers {
             let (RangeAnswer::Split { range, .. } | RangeAnswer::Listed { range, .. }) = &answer;
             if !self.asked.remove(range) {
                 return Err(ClaimError::NotAsked);
             }
             match answer {
-                RangeAnswer::Listed { range, digests: mut theirs } => {
-                    if theirs.len() > LISTED_MAX && range.depth() < DEPTH_MAX {
-                        return Err(ClaimError::Listed(theirs.len()));
-                    }
-                    theirs.sort_unstable();
-                    if theirs != digests(index, range) {
-                        self.found.push(range);
-                    }
-                }
-                RangeAnswer::Split { range, fingerprints } => {
-                    if fingerprints.len() != FAN_OUT {
-                        return Err(ClaimError::Fingerprints(fingerprints.len()));
-                    }
-                    let own = fingerprints_within(index, &self.key, range).ok_or(ClaimError::SingleHash)?;
-                    for digit in (0..FAN_OUT).filter(|digit| own[*digit] != fingerprints[*digit]) {
-                        let Some(range) = range.child(digit) else { continue };
-                        let is_small = index.sum(range).count() <= ASKED_MAX;
-                        let split =
-                            if is_small { None } else { fingerprints_within(index, &self.key, range) };
-                        self.open.push(RangeClaim { range, fingerprints: split.unwrap_or_default() });
-                    }
-                }
+                RangeAnswer::Listed { range, digests } => self.take_listed(index, range, digests)?,
+                RangeAnswer::Split { range, fingerprints } => self.take_split(index, range, &fingerprints)?,
             }
         }
         if self.open.len() > KEPT_MAX || self.found.len() > KEPT_MAX {
@@ -204,13 +241,46 @@ impl RangeComparison {
         }
     }
 
-    /// Ranges that were found so far: in each of them something differs.
-    pub fn found(&self) -> &[RangePrefix] {
-        &self.found
+    fn take_listed(
+        &mut self,
+        index: &dyn RangeSums,
+        range: RangePrefix,
+        mut theirs: Vec<ShortDigest>,
+    ) -> Result<(), ClaimError> {
+        if theirs.len() > LISTED_MAX && range.depth() < DEPTH_MAX {
+            return Err(ClaimError::Listed(theirs.len()));
+        }
+        theirs.sort_unstable();
+        if theirs != index.digests(range) {
+            self.digests_kept += theirs.len();
+            let told = (self.digests_kept <= DIGESTS_KEPT_MAX).then_some(theirs);
+            self.found.push(DifferingRange { range, told });
+        }
+        Ok(())
     }
 
-    /// Ranges that were found.
-    pub fn into_found(self) -> Vec<RangePrefix> {
+    fn take_split(
+        &mut self,
+        index: &dyn RangeSums,
+        range: RangePrefix,
+        theirs: &[RangeFingerprint],
+    ) -> Result<(), ClaimError> {
+        let fan_out = theirs.len();
+        if fan_out != FAN_OUT && (fan_out, range) != (FIRST_FAN_OUT, RangePrefix::ALL) {
+            return Err(ClaimError::Fingerprints(fan_out));
+        }
+        let own = fingerprints_of(index, &self.key, range, fan_out).ok_or(ClaimError::SingleHash)?;
+        for number in (0..fan_out).filter(|number| own[*number] != theirs[*number]) {
+            let Some(range) = part(range, number, fan_out) else { continue };
+            let is_small = index.sum(range).count() <= ASKED_MAX;
+            let split = if is_small { None } else { fingerprints_within(index, &self.key, range) };
+            self.open.push(RangeClaim { range, fingerprints: split.unwrap_or_default() });
+        }
+        Ok(())
+    }
+
+    /// Ranges that were found: in each of them something differs.
+    pub fn into_found(self) -> Vec<DifferingRange> {
         self.found
     }
 }

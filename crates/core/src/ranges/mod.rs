@@ -10,7 +10,10 @@ mod index;
 mod ranges_test;
 mod sum;
 
-pub use compare::{ClaimError, RangeAnswer, RangeClaim, RangeComparison, answer, check_disjoint};
+pub use compare::{
+    ClaimError, DifferingRange, RangeAnswer, RangeClaim, RangeComparison, RangeSums, answer, check_disjoint,
+    hash_of_digests,
+};
 pub use index::{RangeIndex, RangeItem};
 pub use sum::{DigestSum, RangeFingerprint, RecordDigest, ShortDigest};
 

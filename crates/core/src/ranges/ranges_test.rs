@@ -55,7 +55,8 @@ fn compared(
     loop {
         let claims = comparison.next_claims(4096);
         if claims.is_empty() {
-            return (comparison.into_found(), cost);
+            let found = comparison.into_found().into_iter().map(|found| found.range).collect();
+            return (found, cost);
         }
         let answers = answer(other, KEY, &claims).unwrap();
         cost.questions += 1;
@@ -129,22 +130,16 @@ fn exactly_what_differs_is_found_at_any_size() {
             let is_same = |key: &u64| own_version(*key, size) == plain.get(key).copied();
             let differing: Vec<u64> =
                 (0..size).chain(plain.keys().copied()).filter(|key| !is_same(key)).collect();
-            for begin in [RangeComparison::of_all, RangeComparison::of_split] {
-                let (ranges, _) = compared(begin(&own, KEY), &own, &other);
-                let within =
-                    |range: &RangePrefix, key: &u64| range.has(Thing { key: *key, version: 0 }.place());
-                for key in &differing {
-                    assert!(
-                        ranges.iter().any(|range| within(range, key)),
-                        "{size} records, {key} is not found"
-                    );
-                }
-                for range in &ranges {
-                    assert!(
-                        differing.iter().any(|key| within(range, key)),
-                        "{size} records, {range:?} is the same"
-                    );
-                }
+            let (ranges, _) = compared(RangeComparison::of_all(&own, KEY), &own, &other);
+            let within = |range: &RangePrefix, key: &u64| range.has(Thing { key: *key, version: 0 }.place());
+            for key in &differing {
+                assert!(ranges.iter().any(|range| within(range, key)), "{size} records, {key} is not found");
+            }
+            for range in &ranges {
+                assert!(
+                    differing.iter().any(|key| within(range, key)),
+                    "{size} records, {range:?} is the same"
+                );
             }
         }
     }
@@ -159,17 +154,13 @@ fn own_version(key: u64, size: u64) -> Option<u64> {
 fn what_is_the_same_costs_one_question_and_a_hundred_differences_few_bytes() {
     let own = things(0..100_000);
     let equal = things(0..100_000);
-    for (begin, bytes) in
-        [(RangeComparison::of_all(&own, KEY), 9 + 16), (RangeComparison::of_split(&own, KEY), 9 + 16 * 16)]
-    {
-        let (ranges, cost) = compared(begin, &own, &equal);
-        assert_eq!((ranges, cost), (Vec::new(), Cost { questions: 1, bytes }));
-    }
+    let (ranges, cost) = compared(RangeComparison::of_all(&own, KEY), &own, &equal);
+    assert_eq!((ranges, cost), (Vec::new(), Cost { questions: 1, bytes: 9 + 16 }));
     let mut other = equal;
     for number in 0..100 {
         other.put(Thing { key: split_mix(number) % 100_000, version: 2 });
     }
-    let (ranges, cost) = compared(RangeComparison::of_split(&own, KEY), &own, &other);
+    let (ranges, cost) = compared(RangeComparison::of_all(&own, KEY), &own, &other);
     assert!((95..=100).contains(&ranges.len()), "{}", ranges.len());
     println!("100 of 100,000 differ: {cost:?}");
     // A third question fetches the records.
@@ -179,9 +170,9 @@ fn what_is_the_same_costs_one_question_and_a_hundred_differences_few_bytes() {
 #[test]
 fn an_empty_side_finds_everything_of_the_other() {
     let (own, other) = (RangeIndex::default(), things(0..3000));
-    let (ranges, _) = compared(RangeComparison::of_split(&own, KEY), &own, &other);
+    let (ranges, _) = compared(RangeComparison::of_all(&own, KEY), &own, &other);
     assert_eq!(keys(&ranges, &other).len(), 3000);
-    let (ranges, _) = compared(RangeComparison::of_split(&other, KEY), &other, &own);
+    let (ranges, _) = compared(RangeComparison::of_all(&other, KEY), &other, &own);
     assert_eq!(keys(&ranges, &other).len(), 3000);
 }
 
@@ -199,7 +190,7 @@ fn claims_and_answers_that_make_no_sense_are_refused() {
         range: RangePrefix::ALL,
         fingerprints: vec![RangeFingerprint::default(); fingerprints],
     };
-    for count in [2, 15, 17] {
+    for count in [2, 15, 17, 255] {
         assert_eq!(answer(&own, KEY, &[claim(count)]), Err(ClaimError::Fingerprints(count)));
         let mut comparison = RangeComparison::of_all(&own, KEY);
         let split = RangeAnswer::Split {
@@ -210,10 +201,19 @@ fn claims_and_answers_that_make_no_sense_are_refused() {
         comparison.next_claims(1);
         assert_eq!(comparison.take_in(&own, vec![split]), Err(ClaimError::Fingerprints(count)));
     }
-    // Each range is answered once.
-    let mut comparison = RangeComparison::of_split(&own, KEY);
+    // What is no answer about everything splits once.
+    let mut comparison = RangeComparison::of_all(&own, KEY);
     comparison.next_claims(1);
-    let listed = RangeAnswer::Listed { range: RangePrefix::ALL.child(3).unwrap(), digests: Vec::new() };
+    let fingerprints = vec![RangeFingerprint::default(); 16];
+    comparison.take_in(&own, vec![RangeAnswer::Split { range: RangePrefix::ALL, fingerprints }]).unwrap();
+    let third = comparison.next_claims(16).into_iter().find(|claim| claim.range.bits() >> 60 == 3);
+    let fingerprints = vec![RangeFingerprint::default(); 256];
+    let split = RangeAnswer::Split { range: third.unwrap().range, fingerprints };
+    assert_eq!(comparison.take_in(&own, vec![split]), Err(ClaimError::Fingerprints(256)));
+    // Each range is answered once.
+    let mut comparison = RangeComparison::of_all(&own, KEY);
+    comparison.next_claims(1);
+    let listed = RangeAnswer::Listed { range: RangePrefix::ALL, digests: Vec::new() };
     assert_eq!(comparison.take_in(&own, vec![listed.clone()]), Ok(()));
     assert_eq!(comparison.take_in(&own, vec![listed]), Err(ClaimError::NotAsked));
     // So many would be split.
@@ -257,7 +257,7 @@ fn keys_of_one_hash_stay_together() {
         comparison.take_in(&own, answer(&index, KEY, claims).unwrap()).unwrap();
     }
     let found = comparison.into_found();
-    assert!(found.len() == 1 && found[0].has(7), "{found:?}");
+    assert!(found.len() == 1 && found[0].range.has(7), "{found:?}");
     for key in 0..100 {
         assert_eq!(index.take(&Alike(key)), Some(Alike(key)));
     }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use omnirelay_core::ranges::{
-    ClaimError, RangeAnswer, RangeClaim, RangeComparison, RangeIndex, RangePrefix, RecordDigest, answer,
-};
+use omnirelay_core::ranges::{RangeIndex, RangePrefix, RangeSums, RecordDigest};
 use omnirelay_store::{Epoch, Record, RecordId, RecordKind, Revision};
 
 use super::records::{ByKey, OrderedRecords};
@@ -104,40 +102,18 @@ impl View {
         self.mirrored.iter().filter(|kind| !state.signed.has_kind(kind)).cloned().collect()
     }
 
-    /// Answers claims about the records of a kind that stay by themselves; there are none of a kind that is not compared.
-    ///
-    /// # Errors
-    /// [`ClaimError`].
-    pub fn answer_claims(
-        &self,
-        kind: &RecordKind,
-        key: &[u8],
-        claims: &[RangeClaim],
-    ) -> Result<Vec<RangeAnswer>, ClaimError> {
-        self.with_index(kind, |index| answer(index, key, claims))
-    }
-
-    /// Begins a comparison of all records of a kind that stay by themselves.
-    pub fn begin_comparison(&self, kind: &RecordKind, key: &[u8]) -> RangeComparison {
-        self.with_index(kind, |index| RangeComparison::of_all(index, key))
-    }
-
-    /// Takes answers into a comparison.
-    ///
-    /// # Errors
-    /// [`ClaimError`].
-    pub fn take_in_answers(
-        &self,
-        kind: &RecordKind,
-        comparison: &mut RangeComparison,
-        answers: Vec<RangeAnswer>,
-    ) -> Result<(), ClaimError> {
-        self.with_index(kind, |index| comparison.take_in(index, answers))
+    /// Looks at the sums over the records of a kind that stay by themselves; there are none of a kind that is not compared.
+    pub fn with_ranges<T>(&self, kind: &RecordKind, look: impl FnOnce(&dyn RangeSums) -> T) -> T {
+        let state = read(&self.state);
+        match state.kinds.get(kind).and_then(OrderedRecords::index) {
+            Some(index) => look(index),
+            None => look(&RangeIndex::<ByKey>::default()),
+        }
     }
 
     /// Number of the records of a kind in a range that stay by themselves.
     pub fn count_within(&self, kind: &RecordKind, range: RangePrefix) -> u64 {
-        self.with_index(kind, |index| index.sum(range).count())
+        self.with_ranges(kind, |sums| sums.sum(range).count())
     }
 
     /// Records of some ranges as they were at a revision, by their keys: those that stay by themselves. `None`: the view is of another
@@ -188,14 +164,6 @@ impl View {
         let signed = state.signed.expected(kind, |id| scope.has(id));
         expected.extend(signed.into_iter().map(|(id, one)| (id.key, one)));
         Some(expected)
-    }
-
-    fn with_index<T>(&self, kind: &RecordKind, look: impl FnOnce(&RangeIndex<ByKey>) -> T) -> T {
-        let state = read(&self.state);
-        match state.kinds.get(kind).and_then(OrderedRecords::index) {
-            Some(index) => look(index),
-            None => look(&RangeIndex::default()),
-        }
     }
 
     /// Has what was told of this view before the next load taken as void: that mends what differs from the store.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use omnirelay_cluster_records::domain::Domains;
 use omnirelay_core::text::chain;
 use omnirelay_nouns::range_questions::state_record;
-use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::time::{Instant, sleep};
@@ -89,20 +88,19 @@ impl ClusterComparer {
         (domain, with): (&str, &str),
         scope: &DomainScope,
     ) -> Result<ClusterDifferences, FollowError> {
-        let view = self.registry.view();
-        let here = |id: &RecordId| view.get(id).map(|held| state_record(&held.record));
         let asked = AskedCluster { ways: &*self.ways, name: with };
-        let (mut comparison, mut ranges) = asked.compare(view, (domain, scope)).await?;
+        let (mut comparison, mut ranges) = asked.compare(&self.registry, (domain, scope)).await?;
         let mut differences = ClusterDifferences::default();
         while let Some(found) = comparison.next(&mut ranges).await? {
             for other in found.others {
                 let Some(there) = record_of(scope, other.there) else { continue };
                 let state = if other.here.is_some() { State::Differs } else { State::OnlyThere };
-                let sides = [other.here.and_then(|_| here(&there.id)), Some(state_record(&there))];
+                let sides = [other.here.as_ref().map(state_record), Some(state_record(&there))];
                 differences.add(state, sides, (&there.id.kind.0, &there.id.key));
             }
-            for id in found.only_here {
-                differences.add(State::OnlyHere, [here(&id), None], (&id.kind.0, &id.key));
+            for here in found.only_here {
+                let sides = [Some(state_record(&here)), None];
+                differences.add(State::OnlyHere, sides, (&here.id.kind.0, &here.id.key));
             }
         }
         differences.questions = comparison.questions();

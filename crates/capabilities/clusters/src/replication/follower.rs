@@ -1,7 +1,6 @@
 //! The follower of domains: on the node that leads `global-control`, what other clusters are active for is taken over as they commit it.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use omnirelay_leadership_records::ScopeFences;
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::View;
-use omnirelay_store::{LeaseFence, Record, Version, Write};
+use omnirelay_store::{LeaseFence, Record, RecordId, RecordKind, Version, Write};
 use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::{Fault, unanswered};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -28,13 +27,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 use tracing::{debug, info, warn};
 
+use super::SILENT_AFTER;
 use super::batches::append;
 use super::compare::{DifferingRanges, DomainComparison, RangeDifference};
 use super::planted::{PlantedFault, is_deaf, is_planted};
-use super::records::is_of_same_commit;
 use super::replica::{DomainReplica, FollowError, cursor, followed, no_sense};
 use super::ways::{SourceClient, SourceWays, client, endpoints};
-use super::{SILENT_AFTER, STORED_KEYS_MAX};
 use crate::as_count;
 use pb::domain_frame::Told;
 
@@ -321,24 +319,36 @@ impl DomainFollower {
         }
         let (name, scope) = (replica.name.clone(), replica.scope.clone());
         let view = self.registry.view();
-        let mut comparison = DomainComparison::new(view, client, (&name, &scope), Some(head));
+        let of = (name.as_str(), &scope);
+        let mut comparison = DomainComparison::begin(&self.registry, client, of, Some(head)).await?;
         let ranges = comparison.differing().await?;
         let is_trusted = hello.has_all && replica.applied().is_some();
         let (changes, kept) = self.count(&mut comparison, ranges.clone(), replica.applied_time()).await?;
-        self.check_brake(replica, &changes, (is_trusted, head)).await?;
+        let is_approved = self.check_brake(replica, &changes, (is_trusted, head)).await?;
         replica.take_all_back();
-        let (mut kept, mut ranges, mut deleted) = (kept.map(Vec::into_iter), ranges, Vec::new());
+        let (mut kept, mut ranges) = (kept.map(Vec::into_iter), ranges);
+        let (mut deleted, mut stored) = (Vec::new(), BTreeMap::<RecordKind, Vec<String>>::new());
         while let Some(found) = match &mut kept {
             Some(kept) => kept.next(),
             None => comparison.next(&mut ranges).await?,
         } {
             replica.write_sent(found.others.into_iter().map(|other| other.there).collect()).await?;
-            deleted.extend(found.only_here);
+            for RecordId { kind, key } in found.only_here.into_iter().map(|record| record.id) {
+                match comparison.is_stored(&kind) && !is_approved {
+                    true => stored.entry(kind).or_default().push(key),
+                    false => deleted.push(RecordId { kind, key }),
+                }
+            }
         }
         // More than were counted may be gone by now; that is for the next comparison.
-        deleted.truncate(if is_planted(PlantedFault::NeverDeletes) { 0 } else { changes.deleted });
+        let counted = if is_approved { changes.deleted + changes.histories } else { changes.deleted };
+        deleted.truncate(if is_planted(PlantedFault::NeverDeletes) { 0 } else { counted });
         replica.write(deleted.into_iter().map(|id| Write::Delete { id }).collect()).await?;
-        self.copy_stored(replica, &mut comparison).await?;
+        // Histories that are here alone stay, unless it is known that they were deleted.
+        for (kind, keys) in stored {
+            let deleted = comparison.deleted(&kind, &keys).await?;
+            replica.write(deleted.into_iter().map(|id| Write::Delete { id }).collect()).await?;
+        }
         let (time, now) = (hello.time.as_ref().map(millis).unwrap_or_default().0, view.now().0);
         let (questions, bytes, latest) = (comparison.questions(), comparison.bytes(), comparison.latest());
         let is_mixed = latest.revision > head.revision;
@@ -352,7 +362,7 @@ impl DomainFollower {
                 value.approval = None;
             })
             .await?;
-        let ComparedDomain { added, renewed, replaced, deleted } = changes;
+        let ComparedDomain { added, renewed, replaced, deleted, .. } = changes;
         let took_ms = began.elapsed().as_millis();
         info!(
             domain = name,
@@ -365,50 +375,6 @@ impl DomainFollower {
             took_ms,
             "a domain is as its active cluster has it"
         );
-        Ok(())
-    }
-
-    /// Copies records that no daemon holds in memory, such as histories: what is here alone stays.
-    async fn copy_stored(
-        &self,
-        replica: &mut DomainReplica<'_>,
-        comparison: &mut DomainComparison<'_>,
-    ) -> Result<(), FollowError> {
-        let held = self.registry.view().compared_kinds();
-        let kinds = replica.scope.kinds.clone();
-        for kind in kinds.iter().map(|kind| &kind.kind).filter(|kind| !held.contains(kind)) {
-            let mut after = Some(String::new());
-            while let Some(behind) = after.take() {
-                let (sent, until) = comparison.next_stored(kind, &behind).await?;
-                let last = sent.last().map(|last| last.key.clone()).unwrap_or_default();
-                let mut here = BTreeMap::new();
-                let each = |record: Record| {
-                    if record.id.key > last {
-                        return Break(());
-                    }
-                    here.insert(record.id.key.clone(), record);
-                    Continue(())
-                };
-                let read = self.registry.each_behind(kind, "", &behind, each).await;
-                read.map_err(|error| FollowError::Commit(error.into()))?;
-                let is_here = |sent: &pb::DomainRecord| match here.get(&sent.key) {
-                    Some(held) if sent.deleted => held.deleted,
-                    Some(held) => !held.deleted && is_of_same_commit(held, sent),
-                    None => sent.deleted,
-                };
-                let (gone, other): (Vec<_>, Vec<_>) =
-                    sent.into_iter().filter(|sent| !is_here(sent)).partition(|sent| sent.deleted);
-                replica.write_sent(gone).await?;
-                let mut keys: Vec<String> = other.into_iter().map(|sent| sent.key).collect();
-                while !keys.is_empty() {
-                    let some = &keys[..keys.len().min(STORED_KEYS_MAX)];
-                    let (sent, answered) = comparison.stored(kind, some).await?;
-                    replica.write_sent(sent).await?;
-                    keys.drain(..answered);
-                }
-                after = until;
-            }
-        }
         Ok(())
     }
 
@@ -430,7 +396,10 @@ impl DomainFollower {
                     Some(_) => counted.replaced += 1,
                 }
             }
-            counted.deleted += found.only_here.len();
+            let is_stored = |here: &&Record| comparison.is_stored(&here.id.kind);
+            let histories = found.only_here.iter().filter(is_stored).count();
+            counted.histories += histories;
+            counted.deleted += found.only_here.len() - histories;
             bytes += found.bytes();
             kept = kept.filter(|_| bytes <= KEPT_BYTES_MAX);
             if let Some(kept) = &mut kept {
@@ -440,26 +409,27 @@ impl DomainFollower {
         Ok((counted, kept))
     }
 
-    /// That what would change needs no operator's word, or has it.
+    /// Checks that what would change needs no operator's word, or has it; whether it has.
     async fn check_brake(
         &self,
         replica: &mut DomainReplica<'_>,
         changes: &ComparedDomain,
         (is_trusted, head): (bool, Cursor),
-    ) -> Result<(), FollowError> {
+    ) -> Result<bool, FollowError> {
         let is_many = changes.deleted > DELETED_FREELY && changes.deleted > replica.held() / 100;
         let is_other = !is_trusted && changes.deleted + changes.replaced > 0;
         if !is_many && !is_other || is_planted(PlantedFault::NeverBrakes) {
-            return Ok(());
+            return Ok(false);
         }
-        let (deletions, replacements) = (as_count(changes.deleted), as_count(changes.replaced));
+        let deletions = as_count(changes.deleted + changes.histories);
+        let replacements = as_count(changes.replaced);
         let is_approved = replica.value().approval.as_ref().is_some_and(|approval| {
             approval.epoch == head.epoch.0
                 && deletions <= approval.deletions
                 && (is_trusted || replacements <= approval.replacements)
         });
         if is_approved {
-            return Ok(());
+            return Ok(true);
         }
         let why = match (is_other, replica.applied()) {
             (true, None) => "it was not followed before",
@@ -485,6 +455,8 @@ struct ComparedDomain {
     /// How many are here, and are there as they were before, or as nobody can say.
     replaced: usize,
     deleted: usize,
+    /// How many records of histories are here alone: they stay unless an operator has let pass what is braked.
+    histories: usize,
 }
 
 /// The next frame of a stream.

@@ -78,7 +78,8 @@ impl ClusterComparer {
         let scope = DomainScope { kinds: self.kinds.clone(), members: domain.members(&domains) };
         let not_asked = |error: FollowError| not_asked(from, &chain(&error));
         let asked = AskedCluster { ways: &*self.ways, name: from };
-        let (mut comparison, mut ranges) = asked.compare(view, (name, &scope)).await.map_err(not_asked)?;
+        let (mut comparison, mut ranges) =
+            asked.compare(&self.registry, (name, &scope)).await.map_err(not_asked)?;
         let mut healed = HealedDomain::default();
         while let Some(found) = comparison.next(&mut ranges).await.map_err(not_asked)? {
             healed.only_here += as_count(found.only_here.len());
@@ -146,7 +147,7 @@ fn healing(
     for other in lost {
         let write = write_of(scope, other.there).map_err(|error| no_sense(&chain(&error)))?;
         if scope.may_write(view, &write) {
-            held.extend(other.here.map(|(_, version)| (write.id().clone(), version)));
+            held.extend(other.here.map(|here| (here.id, here.version)));
             writes.push(write);
         }
     }

@@ -9,6 +9,7 @@ mod follower;
 pub(crate) mod heal;
 pub(crate) mod metrics;
 mod planted;
+mod reconcile;
 mod records;
 mod replica;
 #[cfg(test)]
@@ -29,5 +30,5 @@ const BEAT_EVERY: Duration = Duration::from_millis(500);
 const SILENT_AFTER: Duration = Duration::from_millis(1500);
 /// Key under which fingerprints are made.
 const RANGE_KEY: &[u8] = b"omnirelay domain";
-/// How many records that are not held in memory are asked for at once.
-const STORED_KEYS_MAX: usize = 128;
+/// Of how many keys at once it is asked whether their records were deleted.
+const TRACES_MAX: usize = 2048;

@@ -14,6 +14,8 @@ pub(crate) enum PlantedFault {
     IgnoresFence,
     /// Where the log does not reach back, it is read on from the newest commit.
     JumpsOverCut,
+    /// A comparison leaves alone what is in no view.
+    LeavesHistories,
     /// A comparison deletes and replaces whatever it is.
     NeverBrakes,
     /// A comparison deletes nothing.

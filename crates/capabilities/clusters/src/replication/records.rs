@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use omnirelay_cluster_records::domain::{DomainKind, DomainMembers};
+use omnirelay_core::ranges::RangePrefix;
 use omnirelay_core::time::Millis;
 use omnirelay_registry::view::View;
 use omnirelay_store::{
@@ -62,11 +63,8 @@ pub(crate) fn fingerprints(view: &View, scope: &DomainScope) -> Vec<pb::KindFing
     let compared = view.compared_kinds();
     let held = scope.kinds.iter().map(|kind| &kind.kind).filter(|kind| compared.contains(kind));
     let of = |kind: &RecordKind| {
-        let all = view.begin_comparison(kind, RANGE_KEY).next_claims(1);
-        pb::KindFingerprint {
-            kind: kind.0.to_string(),
-            fingerprint: all.iter().flat_map(|claim| claim.fingerprints.concat()).collect(),
-        }
+        let all = view.with_ranges(kind, |sums| sums.sum(RangePrefix::ALL).fingerprint(RANGE_KEY));
+        pb::KindFingerprint { kind: kind.0.to_string(), fingerprint: all.to_vec() }
     };
     held.map(of).collect()
 }
@@ -141,15 +139,11 @@ pub(crate) fn write_of(scope: &DomainScope, sent: pb::DomainRecord) -> Result<Wr
 
 /// Whether a record is here as it was sent.
 pub(crate) fn is_same(held: &Record, sent: &pb::DomainRecord) -> bool {
-    is_of_same_commit(held, sent) && held.value == sent.value
-}
-
-/// Whether a record is here as it was sent without its value: one commit has written both.
-pub(crate) fn is_of_same_commit(held: &Record, sent: &pb::DomainRecord) -> bool {
     !sent.deleted
         && held.version.0 == sent.version
         && held.revision.0 == sent.revision
         && held.created_at.0 == sent.created_ms
         && held.updated_at.0 == sent.updated_ms
         && *held.writer == *sent.writer
+        && held.value == sent.value
 }

@@ -1,28 +1,24 @@
 //! The source of a domain: streams its commits to nodes of other clusters, and compares with them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream::unfold;
 use omnirelay_cluster_records::cluster_id;
 use omnirelay_cluster_records::domain::{
-    DOMAIN_FOLLOWER, Domain, DomainKind, DomainVersion, Domains, domain_id, follower_id, replica,
+    DOMAIN_FOLLOWER, Domain, DomainKind, DomainVersion, Domains, domain_id, follower_id,
 };
-use omnirelay_core::ranges::RangePrefix;
-use omnirelay_core::text::{chain, printable};
+use omnirelay_core::text::chain;
 use omnirelay_host::places::TakenPlace;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::feed::{NounEventStream, WatchPlaces};
-use omnirelay_nouns::range_questions::{answer_claims, check_question, listed_ranges};
-use omnirelay_nouns::{head_cursor, serve, timestamp};
+use omnirelay_nouns::{serve, timestamp};
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
 use omnirelay_registry::commits::{CommitReader, CommitsAhead, HistoryCut};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::{Registry, parse_cursor};
-use omnirelay_store::{Record, RecordKind, StoreError};
+use omnirelay_store::StoreError;
 use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -33,20 +29,17 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use tracing::debug;
 
+use super::BEAT_EVERY;
 use super::batches::frames;
 use super::planted::{PlantedFault, is_planted};
-use super::records::{DomainScope, fingerprints, told};
-use super::{BEAT_EVERY, RANGE_KEY, STORED_KEYS_MAX};
+use super::records::{DomainScope, fingerprints};
 use crate::domains::show::tenure;
 use crate::{check_cluster, check_domain};
 use pb::domain_frame::Told;
 use pb::replication_service_server::ReplicationService;
 
 /// How many kinds a question has at most.
-const KINDS_MAX: usize = 32;
-/// How many records are listed at once, and how many bytes of values.
-const LISTED_MAX: usize = 2048;
-const LISTED_BYTES_MAX: usize = 2 << 20;
+pub(super) const KINDS_MAX: usize = 32;
 /// How often it is noted how far a cluster has followed a domain.
 const NOTED_EVERY: Duration = Duration::from_secs(5);
 /// Act that notes how far a cluster has followed a domain.
@@ -54,9 +47,9 @@ const NOTE_FOLLOWER: &str = "domains.note-follower";
 
 /// Serves `ReplicationService` from a registry.
 pub(crate) struct ReplicationSource {
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
     cluster: String,
-    kinds: Arc<[DomainKind]>,
+    pub(super) kinds: Arc<[DomainKind]>,
     places: WatchPlaces,
     /// When it was noted last how far each cluster has followed each domain.
     noted: Mutex<BTreeMap<(String, String), Instant>>,
@@ -177,8 +170,8 @@ impl ReplicationSource {
         since.epoch == now && since.revision <= view.head().revision || is_whole && reached
     }
 
-    /// That nothing is about to be put back here: what is missing now is not gone.
-    fn check_whole(&self) -> Result<(), Fault> {
+    /// Checks that nothing is about to be put back here: what is missing now is not gone.
+    pub(super) fn check_whole(&self) -> Result<(), Fault> {
         if self.registry.view().is_whole() {
             return Ok(());
         }
@@ -186,7 +179,7 @@ impl ReplicationSource {
         Err(Fault::new(reasons::STORE_UNAVAILABLE, message).hint("ask again in a moment"))
     }
 
-    fn not_active(&self, name: &str, known: Option<&Domain>) -> Fault {
+    pub(super) fn not_active(&self, name: &str, known: Option<&Domain>) -> Fault {
         let (message, hint) = match known {
             Some(domain) => (
                 format!("domain `{name}` is active in cluster `{}`, not here", domain.value.active),
@@ -253,151 +246,6 @@ impl ReplicationSource {
         if let Err(error) = self.registry.attempt(&act, plan).await {
             debug!(domain, cluster, error = %chain(&error), "how far a domain is followed was not noted");
         }
-    }
-
-    async fn answer(&self, asked: pb::ReconcileDomainRequest) -> Result<pb::ReconcileDomainResponse, Fault> {
-        check_domain(&asked.domain)?;
-        check_question(asked.form, &asked.kinds, KINDS_MAX)?;
-        self.registry.ready_for("").await?;
-        self.check_whole()?;
-        let domains = Domains::of(self.registry.view());
-        let members = match domains.find(&asked.domain) {
-            Some(domain) => domain.members(&domains),
-            None => return Err(self.not_active(&asked.domain, None)),
-        };
-        let scope = DomainScope { kinds: self.kinds.clone(), members };
-        let mut answer = pb::ReconcileDomainResponse {
-            local_node_id: self.registry.node_id().to_owned(),
-            cursor: head_cursor(self.registry.view()),
-            kinds: Vec::new(),
-            source_cluster: replica(self.registry.view(), &asked.domain)
-                .map(|(_, replica)| replica.source.clone())
-                .unwrap_or_default(),
-            ..Default::default()
-        };
-        let mut room = ListRoom { records: LISTED_MAX, bytes: LISTED_BYTES_MAX };
-        if !asked.stored_kind.is_empty() {
-            let listed = match asked.stored_keys.is_empty() {
-                true => self.list_stored(&scope, &asked).await?,
-                false => self.read_stored(&scope, &asked).await?,
-            };
-            (answer.stored, answer.stored_until) = listed;
-        }
-        for kind in asked.kinds {
-            answer.kinds.push(self.answer_kind(&scope, kind, &mut room).await?);
-        }
-        Ok(answer)
-    }
-
-    /// Kind of a question about records that are not held in memory.
-    fn stored_kind<'s>(&self, scope: &'s DomainScope, name: &str) -> Result<&'s RecordKind, Fault> {
-        let held = self.registry.view().compared_kinds();
-        let kind = scope.kind(name).filter(|kind| !held.contains(&kind.kind));
-        let refused = || Fault::invalid(format!("field `storedKind`: `{}` is not listed", printable(name)));
-        kind.map(|kind| &kind.kind).ok_or_else(refused)
-    }
-
-    /// Lists records of a kind that is not held in memory, without their values; those, and where to go on.
-    async fn list_stored(
-        &self,
-        scope: &DomainScope,
-        asked: &pb::ReconcileDomainRequest,
-    ) -> Result<(Vec<pb::DomainRecord>, String), Fault> {
-        let kind = self.stored_kind(scope, &asked.stored_kind)?;
-        let (mut listed, mut seen, mut until) = (Vec::new(), 0, String::new());
-        let each = |record: Record| {
-            seen += 1;
-            if seen > LISTED_MAX {
-                return Break(());
-            }
-            until.clone_from(&record.id.key);
-            if scope.has(&record.id, &record.value) {
-                listed.push(told(&Record { value: Bytes::new(), ..record }));
-            }
-            Continue(())
-        };
-        self.registry.each_behind(kind, "", &asked.after, each).await.map_err(not_read)?;
-        Ok((listed, if seen > LISTED_MAX { until } else { String::new() }))
-    }
-
-    /// Reads records of a kind that is not held in memory, by their keys; those, and behind which key to go on.
-    async fn read_stored(
-        &self,
-        scope: &DomainScope,
-        asked: &pb::ReconcileDomainRequest,
-    ) -> Result<(Vec<pb::DomainRecord>, String), Fault> {
-        let (kind, keys) = (self.stored_kind(scope, &asked.stored_kind)?, &asked.stored_keys);
-        if keys.len() > STORED_KEYS_MAX {
-            return Err(Fault::invalid(format!(
-                "field `storedKeys`: {} are more than {STORED_KEYS_MAX}",
-                keys.len()
-            )));
-        }
-        let (mut read, mut bytes) = (Vec::new(), 0);
-        for (key, next) in keys.iter().zip(keys.iter().skip(1).map(Some).chain([None])) {
-            let record = self.registry.read_one(kind, key).await.map_err(not_read)?;
-            let record = record.filter(|record| scope.has(&record.id, &record.value));
-            bytes += record.as_ref().map_or(0, |record| record.value.len());
-            read.extend(record.as_ref().map(told));
-            if bytes > LISTED_BYTES_MAX && next.is_some() {
-                return Ok((read, key.clone()));
-            }
-        }
-        Ok((read, String::new()))
-    }
-
-    async fn answer_kind(
-        &self,
-        scope: &DomainScope,
-        asked: pb::KindClaims,
-        room: &mut ListRoom,
-    ) -> Result<pb::ReconciledKind, Fault> {
-        let view = self.registry.view();
-        let held = scope.kind(&asked.kind).filter(|kind| view.compared_kinds().contains(&kind.kind));
-        let Some(kind) = held.map(|kind| kind.kind.clone()) else {
-            return Ok(pb::ReconciledKind { kind: asked.kind, ..Default::default() });
-        };
-        let answers = answer_claims(view, &kind, RANGE_KEY, asked.claims).await?;
-        let ranges = listed_ranges(asked.listed)?;
-        // More than are listed at once are not even looked at: whoever asks splits the range.
-        let held: u64 = ranges.iter().map(|range| view.count_within(&kind, *range)).sum();
-        let (mut records, mut more) = (Vec::new(), held > LISTED_MAX as u64);
-        if !more && !ranges.is_empty() {
-            let head = view.head();
-            let listed = view.records_at(&kind, (head.epoch, head.revision), &ranges);
-            let listed = listed.ok_or_else(|| {
-                let message = "what is here cannot be listed at one moment now".to_owned();
-                Fault::new(reasons::STORE_UNAVAILABLE, message).hint("ask again in a moment")
-            })?;
-            records = listed.into_values().filter(|record| scope.has(&record.id, &record.value)).collect();
-            more = !room.takes(&records) && records.len() > 1;
-        }
-        Ok(pb::ReconciledKind {
-            count: view.count_within(&kind, RangePrefix::ALL),
-            kind: kind.0.to_string(),
-            held: true,
-            answers,
-            records: if more { Vec::new() } else { records.iter().map(told).collect() },
-            more,
-        })
-    }
-}
-
-/// Room for records in one answer.
-struct ListRoom {
-    records: usize,
-    bytes: usize,
-}
-
-impl ListRoom {
-    fn takes(&mut self, records: &[Record]) -> bool {
-        let bytes: usize = records.iter().map(|record| record.value.len() + record.id.key.len()).sum();
-        let fits = records.len() <= self.records && bytes <= self.bytes;
-        if fits {
-            self.records -= records.len();
-            self.bytes -= bytes;
-        }
-        fits
     }
 }
 
@@ -469,7 +317,7 @@ fn reaches_back(since: Cursor, head: Cursor) -> bool {
     is_planted(PlantedFault::TakesAnyEpoch) || since.epoch == head.epoch && since.revision <= head.revision
 }
 
-fn not_read(error: StoreError) -> Fault {
+pub(super) fn not_read(error: StoreError) -> Fault {
     let message = format!("the history cannot be read: {}", chain(&error));
     Fault::new(reasons::STORE_UNAVAILABLE, message).hint("ask again in a moment")
 }

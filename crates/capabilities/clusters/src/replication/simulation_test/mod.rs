@@ -209,6 +209,7 @@ fn planted_faults_are_told() {
         PlantedFault::AppliesNothing,
         PlantedFault::IgnoresFence,
         PlantedFault::JumpsOverCut,
+        PlantedFault::LeavesHistories,
         PlantedFault::NeverBrakes,
         PlantedFault::NeverDeletes,
         PlantedFault::PassesUnwritten,

@@ -43,6 +43,10 @@ use crate::domain_gate::DomainGate;
 use crate::domains::change::DomainChanges;
 
 pub(super) const THING: RecordKind = RecordKind::of("thing");
+/// Records that no view holds, one for each commit.
+const HISTORY: RecordKind = RecordKind::of("thing-history");
+/// How many of those there are at most.
+const HISTORY_MAX: u64 = 200;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Records by their keys: what two clusters compare.
@@ -106,12 +110,14 @@ pub(super) struct SimulatedWorld {
     pub west: SimulatedCluster,
     domains: Vec<JudgedDomain>,
     acknowledged: Arc<Mutex<AcknowledgedState>>,
+    /// How many commits were made.
+    commits: u64,
     pub lost_lead: Option<LostLead>,
 }
 
 fn kinds() -> Arc<[DomainKind]> {
     let namespace = NamespacePlace::Key(|key| key.split('/').next().unwrap_or_default().to_owned());
-    [DomainKind { kind: THING, namespace: Some(namespace) }].into()
+    [THING, HISTORY].map(|kind| DomainKind { kind, namespace: Some(namespace) }).into()
 }
 
 impl SimulatedCluster {
@@ -148,7 +154,7 @@ impl SimulatedCluster {
     }
 
     async fn write(&self, writes: Vec<Write>) {
-        let kinds = [CLUSTER, DOMAIN, THING];
+        let kinds = [CLUSTER, DOMAIN, THING, HISTORY];
         let act = DaemonAct::new("things.put", kinds, WriteAuthority::Unfenced);
         let done = self.registry.attempt(&act, CommitPlan::default().write(writes)).await;
         assert!(matches!(done, Ok(CommitOutcome::Done(_))), "{}: {done:?}", self.name);
@@ -226,7 +232,7 @@ impl SimulatedWorld {
         let west = SimulatedCluster::start("west", west, &network, Default::default()).await;
         east.found(&domains).await;
         west.found(&domains).await;
-        Self { clock, network, east, west, domains, acknowledged, lost_lead: None }
+        Self { clock, network, east, west, domains, acknowledged, commits: 0, lost_lead: None }
     }
 
     pub(super) fn network(&self) -> &SimulatedNetwork {
@@ -254,6 +260,9 @@ impl SimulatedWorld {
             };
             are_same &= domain.judge(clusters, self.lost_lead.as_ref()).await?;
         }
+        if are_same {
+            self.judge_histories().await?;
+        }
         Ok(are_same)
     }
 
@@ -278,9 +287,17 @@ impl SimulatedWorld {
                 self.domains.iter().any(|domain| domain.active == cluster.name && domain.has(key))
             };
             let here = writes.iter().filter(|(key, _)| is_here(key));
-            let here: Vec<Write> = here.map(|(_, write)| write.clone()).collect();
-            if !here.is_empty() {
+            let mut here: Vec<Write> = here.map(|(_, write)| write.clone()).collect();
+            if let Some(namespace) = here.first().and_then(|write| write.id().key.split('/').next()) {
+                let id =
+                    |number: u64| RecordId::new(HISTORY, format!("{namespace}/{:03}", number % HISTORY_MAX));
+                let (entry, old) = (id(self.commits), id(chance.u64(0..=self.commits)));
+                let value = Bytes::from(format!("{:x}", chance.u64(..)));
+                let is_pruned = chance.u32(0..3) == 0 && entry != old;
+                here.extend(is_pruned.then_some(Write::Delete { id: old }));
+                here.push(Write::Put { id: entry, value, group: None });
                 cluster.write(here).await;
+                self.commits += 1;
             }
         }
         let now = self.clock.now();
@@ -371,6 +388,26 @@ impl SimulatedWorld {
         for cluster in [&self.east, &self.west] {
             if things(&cluster.store).await.1 != *cluster.now().1 {
                 return Err(format!("the history of {} is not what its store has", cluster.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges whether followers have the histories of their sources, and none that was deleted there.
+    async fn judge_histories(&self) -> Result<(), String> {
+        for domain in &self.domains {
+            let [source, follower] = match domain.active {
+                "east" => [&self.east, &self.west],
+                _ => [&self.west, &self.east],
+            };
+            let (_, here) = records(&follower.store, HISTORY).await;
+            let here = here.iter().filter(|record| !record.deleted);
+            let here: BTreeMap<_, _> = here.map(|record| (&record.id.key, thing(record))).collect();
+            for there in records(&source.store, HISTORY).await.1 {
+                let expected = (!there.deleted).then(|| thing(&there));
+                if domain.has(&there.id.key) && here.get(&there.id.key) != expected.as_ref() {
+                    return Err(format!("{}: {} is not as its source has it", domain.name, there.id));
+                }
             }
         }
         Ok(())
