@@ -48,8 +48,9 @@ pub enum ServerTrust {
     Node(String),
     /// Any node of the mesh, whatever it is called by: who it is has to be found out.
     AnyNode,
-    /// Nodes of this other cluster of the trust domain, which have to be called so besides.
-    Sibling(String),
+    /// This node of another cluster of the trust domain, whatever it is called by; `None`: any of its nodes, which have to be called
+    /// so besides.
+    Sibling { cluster: String, node: Option<String> },
 }
 
 /// Servers of which a certificate of the mesh must be.
@@ -207,7 +208,7 @@ impl LiveTlsClient {
             ServerTrust::Mesh(_)
             | ServerTrust::Cluster(_)
             | ServerTrust::ClusterNode { .. }
-            | ServerTrust::Sibling(_)
+            | ServerTrust::Sibling { .. }
             | ServerTrust::Node(_)
             | ServerTrust::AnyNode => None,
             ServerTrust::Public => Some(self.judge_by(public_authorities())),
@@ -251,7 +252,7 @@ impl LiveTlsClient {
         pair.ok().map(Arc::new)
     }
 
-    fn verify(
+    pub(super) fn verify(
         &self,
         (leaf, between): (&CertificateDer<'_>, &[CertificateDer<'_>]),
         name: &ServerName<'_>,
@@ -268,13 +269,16 @@ impl LiveTlsClient {
                     None => Err(Error::General("nobody is believed yet".to_owned())),
                 };
             }
-            ServerTrust::Mesh(_) | ServerTrust::Sibling(_) => {
+            ServerTrust::Mesh(_) | ServerTrust::Sibling { node: None, .. } => {
                 let roots = trusted.bundles().flat_map(TrustBundle::roots).cloned().collect();
                 Some((roots, "this daemon trusts no authority of the mesh yet".to_owned()))
             }
             ServerTrust::Cluster(cluster) => Some((trusted.roots_of(cluster), not_federated(cluster))),
             // Who it is stands in its certificate: names are for those who know nothing else.
-            ServerTrust::ClusterNode { .. } | ServerTrust::Node(_) | ServerTrust::AnyNode => None,
+            ServerTrust::ClusterNode { .. }
+            | ServerTrust::Sibling { node: Some(_), .. }
+            | ServerTrust::Node(_)
+            | ServerTrust::AnyNode => None,
         };
         if let Some((certificates, nobody)) = named {
             let mut roots = RootCertStore::empty();
@@ -289,7 +293,7 @@ impl LiveTlsClient {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         // Besides the name that was called: by the roots of its own trust domain, and none that is out.
         let shown = match self.believes {
-            ServerTrust::Cluster(_) | ServerTrust::ClusterNode { .. } | ServerTrust::Sibling(_) => {
+            ServerTrust::Cluster(_) | ServerTrust::ClusterNode { .. } | ServerTrust::Sibling { .. } => {
                 trusted.judge_exchange(&chain, now, ChainUsage::Server).map(|(shown, _)| shown)
             }
             ServerTrust::Node(_) | ServerTrust::AnyNode => {
@@ -317,7 +321,7 @@ impl ServerTrust {
             Self::Mesh(_)
             | Self::Cluster(_)
             | Self::ClusterNode { .. }
-            | Self::Sibling(_)
+            | Self::Sibling { .. }
             | Self::Node(_)
             | Self::AnyNode => true,
             Self::Public | Self::File(_) => false,
@@ -327,19 +331,14 @@ impl ServerTrust {
     /// Whether a server of this holder is whom the client means, once its certificate is believed.
     fn takes(&self, holder: &CertificateHolder) -> Result<(), String> {
         match (holder, self) {
-            (CertificateHolder::Node { cluster, .. }, Self::Cluster(called) | Self::Sibling(called))
-                if cluster == called =>
-            {
-                Ok(())
-            }
-            (_, Self::Cluster(called) | Self::Sibling(called)) => {
-                Err(format!("it is not of a node of cluster {called}"))
-            }
+            (CertificateHolder::Node { cluster, .. }, Self::Cluster(called)) if cluster == called => Ok(()),
+            (_, Self::Cluster(called)) => Err(format!("it is not of a node of cluster {called}")),
             (
                 CertificateHolder::Node { cluster, node, .. },
-                Self::ClusterNode { cluster: called, node: one },
+                Self::ClusterNode { cluster: called, node: one }
+                | Self::Sibling { cluster: called, node: one },
             ) if cluster == called && one.as_ref().is_none_or(|one| one == node) => Ok(()),
-            (holder, Self::ClusterNode { cluster, node }) => {
+            (holder, Self::ClusterNode { cluster, node } | Self::Sibling { cluster, node }) => {
                 let node = node.as_ref().map_or_else(|| "a node".to_owned(), |node| format!("node {node}"));
                 Err(format!("it is of {}, and {node} of cluster {cluster} was called", holder.name()))
             }

@@ -12,9 +12,10 @@ use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::trust::{ChainTrustError, ChainUsage, TrustBundle};
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::*;
+use crate::client::{ClientCertificate, LiveTlsClient, ServerTrust};
 
 const NOW: i64 = 1_795_000_000;
 const LIFE: ValidityPeriod = ValidityPeriod { not_before: NOW - 60, not_after: NOW + 86_400 };
@@ -195,5 +196,33 @@ async fn what_is_under_way_ends_once_the_cluster_that_vouches_revokes_it() {
         let ended = trust.ended(before, &leaf, (&chain, &standing), ChainUsage::Client);
         let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
         assert_eq!(ended.is_ok(), is_over, "{what}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_node_of_another_cluster_is_called_by_its_id_or_by_its_name() {
+    let Siblings { east, west, mut trusted, .. } = siblings();
+    trusted.own = None;
+    let trust = Arc::new(MeshTrust::default());
+    trust.update(|current| *current = trusted);
+    let node = |cluster: &str, node: &str| format!("mesh/{cluster}/worker/{node}");
+    let (theirs, ours) = (shown(&west, &node("west", "n1")), shown(&east, &node("east", "n1")));
+    let service = shown(&west, "service/ads");
+    // None of them has the name by which it is called.
+    let cases = [
+        ("the one that was called", &theirs, "west", Some("n1"), true),
+        ("another one of that cluster", &theirs, "west", Some("n2"), false),
+        ("that of another cluster", &theirs, "north", Some("n1"), false),
+        ("one of ours with that id", &ours, "west", Some("n1"), false),
+        ("a service with that id", &service, "west", Some("ads"), false),
+        ("whichever is there, under another name", &theirs, "west", None, false),
+    ];
+    let (name, at) = (ServerName::try_from("n1.west").unwrap(), Duration::from_secs(NOW.unsigned_abs()));
+    for (what, chain, cluster, node, expected) in cases {
+        let believes = ServerTrust::Sibling { cluster: cluster.to_owned(), node: node.map(str::to_owned) };
+        let client = LiveTlsClient::new(believes, ClientCertificate::Nothing, trust.clone());
+        let at = UnixTime::since_unix_epoch(at);
+        let judged = client.verify((&chain[0], &chain[1..]), &name, at);
+        assert_eq!(judged.is_ok(), expected, "{what}: {judged:?}");
     }
 }

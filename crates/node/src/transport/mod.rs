@@ -214,12 +214,18 @@ impl NodeTransport {
         self.peer_at(control, NodeTlsRole::of_cluster(cluster, node, self.trust.clone()))
     }
 
-    /// Any node of another cluster of the trust domain, at its control port. It is called as one of a federated cluster is.
+    /// A node of another cluster of the trust domain, at its control port; `None`: whichever is there. It is called as one of a
+    /// federated cluster is.
     ///
     /// # Errors
     /// Why the address is none.
-    pub fn sibling_peer(&self, control: &str, cluster: &str) -> Result<NeighbourPeer, String> {
-        self.peer_at(control, NodeTlsRole::of_sibling(cluster, self.trust.clone()))
+    pub fn sibling_peer(
+        &self,
+        control: &str,
+        cluster: &str,
+        node: Option<&str>,
+    ) -> Result<NeighbourPeer, String> {
+        self.peer_at(control, NodeTlsRole::of_sibling(cluster, node, self.trust.clone()))
     }
 
     /// A node outside of this mesh, at its control port.

@@ -27,7 +27,7 @@ impl SiblingWays {
         if let Some(known) = self.known.lock().get(&key) {
             return Ok(known.clone());
         }
-        let way = self.transport.sibling_peer(endpoint, cluster)?;
+        let way = self.transport.sibling_peer(endpoint, cluster, None)?;
         self.known.lock().insert(key, way.clone());
         Ok(way)
     }

@@ -39,9 +39,10 @@ impl NodeTlsRole {
         Self::with(ServerTrust::ClusterNode { cluster, node }, trust)
     }
 
-    /// With any node of another cluster of the trust domain.
-    pub(super) fn of_sibling(cluster: &str, trust: Arc<MeshTrust>) -> Self {
-        Self::with(ServerTrust::Sibling(cluster.to_owned()), trust)
+    /// With this node of another cluster of the trust domain; `None`: with any of its nodes, which have to be called so besides.
+    pub(super) fn of_sibling(cluster: &str, node: Option<&str>, trust: Arc<MeshTrust>) -> Self {
+        let (cluster, node) = (cluster.to_owned(), node.map(str::to_owned));
+        Self::with(ServerTrust::Sibling { cluster, node }, trust)
     }
 
     fn with(whom: ServerTrust, trust: Arc<MeshTrust>) -> Self {
