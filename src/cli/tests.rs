@@ -213,11 +213,11 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
     ("omnirelay.mesh.membership.v1.MembershipService/Exchange", "members call it at each other's mesh port"),
     (
         "omnirelay.registers.v1.AdvertisementExchangeService/Compare",
-        "nodes of federated clusters ask each other; registers status tells of it",
+        "nodes of other clusters ask each other; registers status tells of it",
     ),
     (
         "omnirelay.registers.v1.AdvertisementExchangeService/Fetch",
-        "nodes of federated clusters ask each other; registers available shows what came of it",
+        "nodes of other clusters ask each other; registers available shows what came of it",
     ),
     ("omnirelay.security.v1.RevocationExchangeService/Offer", "nodes call it at each other's mesh port"),
     ("omnirelay.security.v1.IssuerSecretService/Begin", "an issuer calls it at the mesh port of a node"),

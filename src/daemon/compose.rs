@@ -37,7 +37,7 @@ use omnirelay_peer_records::{PEER, peer_id};
 use omnirelay_peers as peers;
 use omnirelay_peers::HeldByPeers;
 use omnirelay_registers as registers;
-use omnirelay_registers::advertisement_fetch::AdvertisementFetch;
+use omnirelay_registers::advertisement_fetch::FetchedClusters;
 use omnirelay_registers::advertisements::ADVERTISEMENT;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_relay as relay;
@@ -145,7 +145,7 @@ fn said_at_start(node: &NodeBuilder, key: &AuditKey) -> peers::StartupAnnounceme
     peers::StartupAnnouncement {
         audit_key: key.public().to_vec(),
         relay: relay::told_endpoint(node),
-        fetches: AdvertisementFetch::fetched(&node.federation.named()),
+        fetches: FetchedClusters::of(&node.federation).names(),
         issues: issues_at_start(&node.identity_files, node.settings.now().security.make_authority),
     }
 }

@@ -22,12 +22,14 @@ use crate::process::{until, within};
 const HEARD_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a node of another cluster may call.
-const OF_SIBLINGS: [&str; 5] = [
+const OF_SIBLINGS: [&str; 7] = [
     "/omnirelay.mesh.control.v1.ReplicationService/Follow",
     "/omnirelay.mesh.control.v1.ReplicationService/Acknowledge",
     "/omnirelay.mesh.control.v1.ReplicationService/Reconcile",
     "/omnirelay.security.v1.ClusterTrustService/GetTrust",
     "/omnirelay.security.v1.TokenService/WhoAmI",
+    "/omnirelay.registers.v1.AdvertisementExchangeService/Compare",
+    "/omnirelay.registers.v1.AdvertisementExchangeService/Fetch",
 ];
 
 const UNLED: [&str; 2] = ["--set", "mesh.leadership.enabled=false"];

@@ -22,7 +22,7 @@ Examples:
 /// Show how far a node's catalogue and the pools agree
 ///
 /// Exits with 10 when a target has failed or drifted: it has entries that should go, and an automatic run does not
-/// dare to remove so many. And when no node of a federated cluster answers whose advertisements are fetched.
+/// dare to remove so many. And when no node of another cluster answers whose advertisements are fetched.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct RegistersStatusArgs {
@@ -47,8 +47,8 @@ static COLUMNS: &[Column] = &[
     Column::new("last-run", |target, _| last_run(target)).wide(),
 ];
 
-static FEDERATED: &[Column] = &[
-    Column::new("federated-node", |node, _| text(node, "source").to_owned()).keep(),
+static REMOTE_NODES: &[Column] = &[
+    Column::new("remote-node", |node, _| text(node, "source").to_owned()).keep(),
     Column::new("registers", |node, _| number(node, "registers").to_string())
         .number(|node| number(node, "registers") as f64),
     Column::new("asked", |node, _| if flag(node, "asked") { "here" } else { "elsewhere" }.to_owned()),
@@ -109,29 +109,41 @@ fn describe(document: &Value, moment: CellContext, session: &CommandSession) -> 
     Ok(parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n"))
 }
 
-/// The nodes of federated clusters, and which clusters do not answer.
+/// The nodes of other clusters, and which clusters do not answer.
 fn federated(document: &Value, moment: CellContext, session: &CommandSession) -> Result<String, CliError> {
     let clusters = items(document, "federated");
     let nodes: Vec<Value> = clusters.iter().flat_map(|cluster| items(cluster, "nodes")).cloned().collect();
     let mut lines = String::new();
     if !nodes.is_empty() {
-        let table = TextTable::of(FEDERATED, &nodes, moment, &TableLayout::default())?;
+        let table = TextTable::of(REMOTE_NODES, &nodes, moment, &TableLayout::default())?;
         lines = table.render(false, session.out.screen()).lines;
     }
     for cluster in clusters.iter().filter(|cluster| is_lost(cluster)) {
         let line = format!(
-            "no node of cluster {} answers: {}\n  try: omnirelay mesh check    # whether its bundle can be used, and this mesh has an \
-             authority\n  try: see that its seeds in security.federatedClusters, and what its nodes give as mesh.advertise, are \
-             reached from this host\n",
+            "no node of cluster {} answers: {}\n{}",
             text(cluster, "cluster"),
             printable(text(cluster, "error")),
+            advice(cluster),
         );
         lines.push_str(&line);
     }
     Ok(lines)
 }
 
-/// Whether none of a federated cluster's nodes is known that answers.
+/// What to do about a cluster of which no node answers.
+fn advice(cluster: &Value) -> String {
+    if flag(cluster, "sibling") {
+        return format!(
+            "  try: omnirelay mesh clusters get {}    # where it is said to be, and whether its issuer is trusted\n",
+            text(cluster, "cluster")
+        );
+    }
+    "  try: omnirelay mesh check    # whether its bundle can be used, and this mesh has an authority\n  try: see that its seeds in \
+     security.federatedClusters, and what its nodes give as mesh.advertise, are reached from this host\n"
+        .to_owned()
+}
+
+/// Whether none of another cluster's nodes is known that answers.
 fn is_lost(cluster: &Value) -> bool {
     !text(cluster, "error").is_empty()
 }

@@ -1,17 +1,21 @@
-//! Metrics that a node keeps of the exchange of advertisements with federated clusters.
+//! Metrics that a node keeps of the exchange of advertisements with other clusters.
 
+use omnirelay_cluster_records::CLUSTERS_MAX;
 use omnirelay_node::metrics::row::MetricLabel;
 use omnirelay_settings::FEDERATED_CLUSTERS_MAX;
 
-const CLUSTER: MetricLabel =
-    MetricLabel::at_most("cluster", FEDERATED_CLUSTERS_MAX, "clusters of `security.federatedClusters`");
+const CLUSTER: MetricLabel = MetricLabel::at_most(
+    "cluster",
+    FEDERATED_CLUSTERS_MAX + CLUSTERS_MAX,
+    "clusters of `security.federatedClusters`, and other clusters of the trust domain",
+);
 const RESULT: MetricLabel = MetricLabel::each("result", || vec!["same", "changed", "not_ready", "failed"]);
 
 omnirelay_node::metrics! {
     /// Metrics of exchanges.
     pub struct ExchangeMetrics {
         exchanges: Counters("omnirelay_advertisement_exchanges_total",
-            "Times that a node of a federated cluster was asked what it advertises, by how that ended", &[CLUSTER, RESULT]),
+            "Times that a node of another cluster was asked what it advertises, by how that ended", &[CLUSTER, RESULT]),
     }
 }
 

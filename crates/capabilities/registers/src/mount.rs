@@ -14,7 +14,7 @@ use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::
 use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::advertisement_fetch::AdvertisementFetch;
+use crate::advertisement_fetch::{AdvertisementFetch, FetchedClusters};
 use crate::advertisements::offer_service::{AdvertisementExchange, RecentOffers};
 use crate::advertisements::pool::{LocalCounts, Pool, PoolSettings};
 use crate::advertisements::{ADVERTISEMENT, Advertisements, ClusterFetches, remote_count};
@@ -41,7 +41,7 @@ pub fn mount(
 ) -> Result<Arc<Resync>, NodeError> {
     let (registry, watches_max) = (node.registry.clone(), node.watches_max());
     check_tls_files(node);
-    let pool = Arc::new(pool(node, presence));
+    let pool = Arc::new(pool(node, presence, exchange.clusters().clone()));
     let resync = Arc::new(resync(node, presence, &pool)?);
     let pushed = resync.clone();
     node.readiness.add(move || vec![item("registers", false, pushed.trouble())]);
@@ -77,12 +77,12 @@ pub(crate) fn control(node: &NodeBuilder) -> Live<String> {
     })
 }
 
-fn pool(node: &NodeBuilder, presence: &Arc<Presence>) -> Pool {
+fn pool(node: &NodeBuilder, presence: &Arc<Presence>, clusters: FetchedClusters) -> Pool {
     let secret = node.session_secret.clone();
     let settings = node.settings.live(move |config| PoolSettings::of(config, &secret));
     let (presence, federation) = (presence.clone(), node.federation.clone());
     let pool = Pool::new(node.registry.clone(), settings, move || presence.has_rival());
-    pool.federating(move |cluster| federation.has(cluster))
+    pool.federating(move |cluster| federation.has(cluster) || clusters.has(cluster))
 }
 
 /// Refuses other files of TLS with pools of others that cannot be read.

@@ -1,4 +1,4 @@
-//! Mounts the fetch of advertisements: what nodes of federated clusters advertise.
+//! Mounts the fetch of advertisements: what nodes of other clusters advertise.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{NodeBuilder, NodeError, StopPhase};
 use omnirelay_peer_records::presence::Presence;
 
-use crate::advertisement_fetch::{AdvertisementFetch, ExchangeParts, ExchangeSettings};
+use crate::advertisement_fetch::{AdvertisementFetch, ExchangeParts, ExchangeSettings, FetchedClusters};
 use crate::fetch_metrics::ExchangeMetrics;
 
 /// Mounts what fetches advertisements by `transport`; `presence` tells others of which clusters.
@@ -16,10 +16,11 @@ pub fn mount(
     presence: &Arc<Presence>,
     transport: Arc<NodeTransport>,
 ) -> Result<Arc<AdvertisementFetch>, NodeError> {
+    let clusters = FetchedClusters::of(&node.federation);
     let parts = ExchangeParts {
         registry: node.registry.clone(),
         transport,
-        federation: node.federation.clone(),
+        clusters: clusters.clone(),
         metrics: ExchangeMetrics::new(node.metrics.all())?,
     };
     let secret = node.session_secret.clone();
@@ -28,12 +29,14 @@ pub fn mount(
     let asked = exchange.clone();
     node.readiness.add(move || vec![item("federated-registers", false, asked.trouble())]);
     node.run(StopPhase::End, exchange.clone().run());
-    let (mut chosen, presence) = (node.federation.subscribe(), presence.clone());
+    let (told, presence) = (clusters.clone(), presence.clone());
     node.run(StopPhase::End, async move {
+        let mut chosen = told.subscribe();
         while chosen.changed().await.is_ok() {
-            let fetches = AdvertisementFetch::fetched(&chosen.borrow_and_update());
-            presence.say(|says| says.fetches = fetches);
+            presence.say(|says| says.fetches = told.names());
         }
     });
+    let own = node.settings.now().node.cluster.clone();
+    node.run(StopPhase::End, clusters.run(node.registry.clone(), node.federation.clone(), own));
     Ok(exchange)
 }

@@ -21,7 +21,7 @@ pub(super) static CATEGORY: FindingCategory = FindingCategory {
         ),
         CheckDefinition::new(
             "registers-federated",
-            "nodes of federated clusters answer whose advertisements are fetched",
+            "nodes of other clusters answer whose advertisements are fetched",
             "No node of a cluster answers: what it advertises is shown as it was, and runs out.",
             CheckJudge::Nodes(federated),
         ),

@@ -1,8 +1,9 @@
-//! Asking nodes of other meshes, at their control ports, by the roots of their cluster and no others.
+//! Asking nodes of other clusters, at their control ports: by the roots of a federated one, or as nodes of the trust domain.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::clusters::ClusterRelation;
 use omnirelay_decisions::range_digest::{PARTS, RangeDigests};
 use omnirelay_node::transport::channel::MeshChannel;
 use omnirelay_node::transport::{NeighbourPeer, NodeTransport};
@@ -17,28 +18,32 @@ const FETCH_WITHIN: Duration = Duration::from_secs(10);
 /// The longest answer in bytes: a part goes into one, the 256th of 100,000 registers with long descriptions in all letters.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
-/// A way to a node of a federated cluster.
+/// A way to a node of another cluster.
 #[derive(Clone)]
-pub(super) struct FederatedNeighbour(NeighbourPeer);
+pub(super) struct ClusterNeighbour(NeighbourPeer);
 
-impl fmt::Debug for FederatedNeighbour {
+impl fmt::Debug for ClusterNeighbour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Neighbour").finish_non_exhaustive()
     }
 }
 
-impl FederatedNeighbour {
+impl ClusterNeighbour {
     /// The way to whatever node of the cluster is there, or to this one alone.
     ///
     /// # Errors
     /// Why the address is none.
     pub(super) fn at(
         control: &str,
-        cluster: &str,
+        (cluster, relation): (&str, ClusterRelation),
         node: Option<&str>,
         transport: &NodeTransport,
     ) -> Result<Self, String> {
-        transport.federated_peer(control, cluster, node).map(Self)
+        let peer = match relation {
+            ClusterRelation::Federated => transport.federated_peer(control, cluster, node),
+            ClusterRelation::Sibling => transport.sibling_peer(control, cluster, node),
+        };
+        peer.map(Self)
     }
 
     /// Protocol by which the node is called now; `None`: no connection is open.

@@ -1,4 +1,4 @@
-//! The nodes of a federated cluster that are known, and when each is asked.
+//! The nodes of another cluster that are known, and when each is asked.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use omnirelay_wire::pb::omnirelay::registers::v1::OfferingNode;
 use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use tokio::time::Instant;
 
-use super::asking::FederatedNeighbour;
+use super::asking::ClusterNeighbour;
+use super::clusters::ClusterRelation;
 
 /// The most nodes that are known of one cluster.
 const NODES_MAX: usize = 1024;
@@ -33,7 +34,7 @@ const LOST_AFTER: u32 = 3;
 pub(super) struct KnownNeighbour {
     /// Where its control port is said to be.
     pub control: String,
-    pub way: FederatedNeighbour,
+    pub way: ClusterNeighbour,
     listed: Instant,
     /// It is not asked before.
     next: Instant,
@@ -50,8 +51,9 @@ pub(super) struct KnownNeighbour {
 }
 
 /// All of one cluster, by their names as sources.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ClusterNeighbours {
+    relation: ClusterRelation,
     nodes: BTreeMap<String, KnownNeighbour>,
     /// When somebody said last which there are.
     listed: Option<Instant>,
@@ -60,6 +62,15 @@ pub(super) struct ClusterNeighbours {
 }
 
 impl ClusterNeighbours {
+    /// None is known yet.
+    pub(super) fn of(relation: ClusterRelation) -> Self {
+        Self { relation, nodes: BTreeMap::new(), listed: None, seeds_error: String::new() }
+    }
+
+    pub(super) fn relation(&self) -> ClusterRelation {
+        self.relation
+    }
+
     /// Whether it is to be asked which nodes there are.
     pub(super) fn wants_list(&self) -> bool {
         self.nodes.is_empty() || self.listed.is_none_or(|at| at.elapsed() >= LIST_EVERY)
@@ -89,13 +100,13 @@ impl ClusterNeighbours {
         transport: &NodeTransport,
         now: Instant,
     ) {
-        let source = source_of(node, cluster);
+        let (source, of) = (source_of(node, cluster), (cluster, self.relation));
         if let Some(known) = self.nodes.get_mut(&source) {
             known.listed = now;
             // Whether it has moved is found out by asking; until it answers there it is no better known than before.
             if known.control != control
                 && known.failures > 0
-                && let Ok(way) = FederatedNeighbour::at(&control, cluster, Some(node), transport)
+                && let Ok(way) = ClusterNeighbour::at(&control, of, Some(node), transport)
             {
                 (known.control, known.way) = (control, way);
             }
@@ -108,7 +119,7 @@ impl ClusterNeighbours {
             let Some(invented) = invented.map(|(source, _)| source.clone()) else { return };
             self.nodes.remove(&invented);
         }
-        if let Ok(way) = FederatedNeighbour::at(&control, cluster, Some(node), transport) {
+        if let Ok(way) = ClusterNeighbour::at(&control, of, Some(node), transport) {
             let known = KnownNeighbour {
                 control,
                 way,

@@ -1,6 +1,7 @@
-//! The exchange of advertisements with federated clusters: fetches what their nodes offer, and keeps it true.
+//! The exchange of advertisements with other clusters: fetches what their nodes offer, and keeps it true.
 
 mod asking;
+mod clusters;
 mod known;
 #[cfg(test)]
 mod reload_test;
@@ -20,7 +21,6 @@ use omnirelay_decisions::range_digest::{PARTS, RangeDigests, rank};
 use omnirelay_host::chance::random_part;
 use omnirelay_host::live::Live;
 use omnirelay_host::wall_clock;
-use omnirelay_identity::federation::{FederatedClusters, NamedCluster};
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
@@ -36,9 +36,12 @@ use tracing::{debug, info, warn};
 use crate::advertisements::ClusterFetches;
 use crate::advertisements::pool::ENTRIES_MAX;
 use crate::fetch_metrics::ExchangeMetrics;
-use asking::FederatedNeighbour;
+use asking::ClusterNeighbour;
+use clusters::FetchedCluster;
 use known::{ClusterNeighbours, KnownNeighbour};
 use taking::{HeldOffers, OfferReceiver};
+
+pub use clusters::{ClusterRelation, FetchedClusters};
 
 /// How many nodes of one cluster are asked at a time.
 const ASKED_AT_ONCE: usize = 8;
@@ -55,7 +58,8 @@ const SILENT_INTERVALS: u32 = 4;
 pub struct ExchangeParts {
     pub registry: Arc<Registry>,
     pub transport: Arc<NodeTransport>,
-    pub federation: FederatedClusters,
+    /// Clusters that are fetched of.
+    pub clusters: FetchedClusters,
     pub metrics: ExchangeMetrics,
 }
 
@@ -80,7 +84,7 @@ impl ExchangeSettings {
     }
 }
 
-/// Fetches what nodes of federated clusters offer.
+/// Fetches what nodes of other clusters offer.
 pub struct AdvertisementFetch {
     parts: ExchangeParts,
     settings: Live<ExchangeSettings>,
@@ -119,26 +123,24 @@ impl AdvertisementFetch {
         Self { parts, settings: settings.into(), known: Mutex::default(), begun: Instant::now() }
     }
 
-    /// The clusters that are fetched of, as the configuration says now.
-    pub fn fetched(named: &[NamedCluster]) -> Vec<String> {
-        let mut clusters: Vec<String> =
-            named.iter().filter(|named| named.is_fetched()).map(|named| named.cluster.clone()).collect();
-        clusters.sort();
-        clusters
+    /// The clusters that are fetched of.
+    pub fn clusters(&self) -> &FetchedClusters {
+        &self.parts.clusters
     }
 
-    /// Asks again and again, for ever, those that the configuration names by then.
+    /// Asks again and again, for ever, those that are fetched of by then.
     pub async fn run(self: Arc<Self>) {
-        let mut chosen = self.parts.federation.subscribe();
+        let mut chosen = self.parts.clusters.subscribe();
         loop {
-            let named = chosen.borrow_and_update().clone();
-            let fetched = Self::fetched(&named);
-            self.known.lock().retain(|cluster, _| fetched.contains(cluster));
-            self.parts.metrics.retain(|cluster| fetched.iter().any(|fetched| fetched == cluster));
-            let named = named.iter().filter(|named| named.is_fetched());
+            let fetched = chosen.borrow_and_update().clone();
+            let of = |cluster: &str| fetched.iter().find(|fetched| fetched.cluster == cluster);
+            self.known
+                .lock()
+                .retain(|cluster, known| of(cluster).is_some_and(|of| of.relation == known.relation()));
+            self.parts.metrics.retain(|cluster| of(cluster).is_some());
             // Each goes by itself: one that is slow keeps no other one waiting.
             let all = async {
-                join_all(named.map(|named| self.follow(named))).await;
+                join_all(fetched.iter().map(|fetched| self.follow(fetched))).await;
                 std::future::pending::<()>().await;
             };
             tokio::select! {
@@ -148,12 +150,12 @@ impl AdvertisementFetch {
         }
     }
 
-    async fn follow(&self, named: &NamedCluster) {
+    async fn follow(&self, fetched: &FetchedCluster) {
         loop {
             let (registry, view) = (&self.parts.registry, self.parts.registry.view());
             let ttl = self.settings.get().ttl;
             if view.head().caught_up && view.silence().is_none() && peers::own_session(registry).is_some() {
-                self.round(named).await;
+                self.round(fetched).await;
             }
             self.pause(ttl).await;
         }
@@ -176,45 +178,45 @@ impl AdvertisementFetch {
     }
 
     /// Asks each node of a cluster whose turn it is for this one.
-    async fn round(&self, named: &NamedCluster) {
-        let cluster = &named.cluster;
-        self.discover(named).await;
+    async fn round(&self, fetched: &FetchedCluster) {
+        let cluster = &fetched.cluster;
+        self.discover(fetched).await;
         let mut held = HeldOffers::of_cluster(self.parts.registry.view(), cluster, self.settings.get().ttl);
         let count: usize = held.values().map(HeldOffers::len).sum();
         let room = AtomicUsize::new(ENTRIES_MAX.saturating_sub(count));
         let fetchers = peers::fetchers(&self.parts.registry, cluster);
         let mut turns = Vec::new();
-        let due = self.of_cluster(cluster, |known| known.due());
+        let due = self.of_cluster(fetched, |known| known.due());
         for (source, known) in due {
             let held = held.remove(&source).unwrap_or_default();
             let asked = self.is_turn(&source, &known, &held, &fetchers);
-            self.of_node(cluster, &source, |known| known.asked = asked);
+            self.of_node(fetched, &source, |known| known.asked = asked);
             if asked {
                 turns.push(FetchTurn { source, known, held });
             }
         }
-        let asked = turns.iter().map(|turn| self.exchange_with(cluster, turn, &room));
+        let asked = turns.iter().map(|turn| self.exchange_with(fetched, turn, &room));
         stream::iter(asked).for_each_concurrent(ASKED_AT_ONCE, |asked| asked).await;
     }
 
     /// Finds out which nodes of a cluster there are, when nobody has said so for some time.
-    async fn discover(&self, named: &NamedCluster) {
-        let NamedCluster { cluster, seeds, .. } = named;
-        if !self.of_cluster(cluster, |known| known.wants_list()) {
+    async fn discover(&self, fetched: &FetchedCluster) {
+        let FetchedCluster { cluster, relation, seeds } = fetched;
+        if !self.of_cluster(fetched, |known| known.wants_list()) {
             return;
         }
         let mut seeds = seeds.clone();
         fastrand::shuffle(&mut seeds);
         seeds.truncate(SEEDS_AT_ONCE);
         let asked = join_all(seeds.iter().map(|seed| async move {
-            let way = FederatedNeighbour::at(seed, cluster, None, &self.parts.transport)?;
+            let way = ClusterNeighbour::at(seed, (cluster, *relation), None, &self.parts.transport)?;
             way.compare(0, true).await.map_err(|error| format!("{seed}: {error}"))
         }));
         let (mut found, mut failed) = (false, String::new());
         for answer in asked.await {
             match answer {
                 Ok(answer) => {
-                    self.of_cluster(cluster, |known| {
+                    self.of_cluster(fetched, |known| {
                         known.list(cluster, answer.nodes, &self.parts.transport);
                     });
                     found = true;
@@ -222,8 +224,8 @@ impl AdvertisementFetch {
                 Err(error) => failed = error,
             }
         }
-        if !found && self.of_cluster(cluster, |known| known.note_lost(failed.clone())) {
-            warn!(cluster, error = failed, "no seed of a federated cluster answers");
+        if !found && self.of_cluster(fetched, |known| known.note_lost(failed.clone())) {
+            warn!(cluster, error = failed, "no seed of another cluster answers");
         }
     }
 
@@ -246,9 +248,9 @@ impl AdvertisementFetch {
     }
 
     /// Asks a node what it offers, and takes it over.
-    async fn exchange_with(&self, cluster: &str, turn: &FetchTurn, room: &AtomicUsize) {
-        let source = &turn.source;
-        let ended = timeout(EXCHANGE_WITHIN, self.try_exchange(cluster, turn, room)).await;
+    async fn exchange_with(&self, fetched: &FetchedCluster, turn: &FetchTurn, room: &AtomicUsize) {
+        let (cluster, source) = (&fetched.cluster, &turn.source);
+        let ended = timeout(EXCHANGE_WITHIN, self.try_exchange(fetched, turn, room)).await;
         match ended.unwrap_or_else(|_| Err(format!("not done within {} s", EXCHANGE_WITHIN.as_secs()))) {
             Ok(FetchOutcome { result, changes, untaken, kept_until }) => {
                 self.parts.metrics.count(cluster, result);
@@ -258,14 +260,14 @@ impl AdvertisementFetch {
                 if !untaken.is_empty() && untaken != turn.known.error {
                     warn!(source, error = untaken, "not all advertisements of another mesh taken over");
                 }
-                self.of_node(cluster, source, |known| {
+                self.of_node(fetched, source, |known| {
                     known.kept_until = kept_until.or(known.kept_until);
                     known.note_answer(wall_clock::unix(), untaken);
                 });
             }
             Err(error) => {
                 self.parts.metrics.count(cluster, "failed");
-                let is_news = self.of_node(cluster, source, |known| known.note_failure(error.clone()));
+                let is_news = self.of_node(fetched, source, |known| known.note_failure(error.clone()));
                 if is_news == Some(true) {
                     warn!(source, error, "a node of another mesh could not be asked");
                 }
@@ -275,17 +277,19 @@ impl AdvertisementFetch {
 
     async fn try_exchange(
         &self,
-        cluster: &str,
+        fetched: &FetchedCluster,
         turn: &FetchTurn,
         room: &AtomicUsize,
     ) -> Result<FetchOutcome, String> {
         let FetchTurn { source, known, held } = turn;
         let offered = held.offered();
         let digests = RangeDigests::of(&offered);
-        let wants_list = self.of_cluster(cluster, |known| known.wants_list());
+        let wants_list = self.of_cluster(fetched, |known| known.wants_list());
         let answer = known.way.compare(digests.whole(), wants_list).await?;
         if wants_list {
-            self.of_cluster(cluster, |known| known.list(cluster, answer.nodes, &self.parts.transport));
+            self.of_cluster(fetched, |known| {
+                known.list(&fetched.cluster, answer.nodes, &self.parts.transport);
+            });
         }
         let (group, opened_until, untaken) = (None, None, None);
         let (exchange, offered) = (self, &offered);
@@ -295,14 +299,14 @@ impl AdvertisementFetch {
             return Ok(FetchOutcome::of("not_ready"));
         }
         taking.rebind().await?;
-        let mut from = 0;
-        while !answer.same && (from as usize) < PARTS {
-            let fetched = known.way.fetch(&digests, from).await?;
-            if !fetched.ready {
+        let (is_same, mut from) = (answer.same, 0);
+        while !is_same && (from as usize) < PARTS {
+            let answer = known.way.fetch(&digests, from).await?;
+            if !answer.ready {
                 return Ok(FetchOutcome::of("not_ready"));
             }
-            taking.take(&fetched).await?;
-            from = fetched.next;
+            taking.take(&answer).await?;
+            from = answer.next;
         }
         let result = if taking.changes > 0 { "changed" } else { "same" };
         let untaken =
@@ -330,11 +334,12 @@ impl AdvertisementFetch {
         }
     }
 
-    /// The nodes that are known, with how this one has found those that it asks.
+    /// The nodes of federated clusters that are known, with how this one has found those that it asks.
     pub fn members(&self) -> Vec<HeardMember> {
         let own = self.parts.registry.node_id();
         let all = self.known.lock();
-        let nodes = all.iter().flat_map(|(cluster, known)| known.nodes().map(move |node| (cluster, node)));
+        let federated = all.iter().filter(|(_, known)| known.relation() == ClusterRelation::Federated);
+        let nodes = federated.flat_map(|(cluster, known)| known.nodes().map(move |node| (cluster, node)));
         let members = nodes.map(|(cluster, (source, known))| {
             let (state, by) = match (known.asked, known.answered, known.failures) {
                 (true, Some(_), 0) => (State::Alive, Vec::new()),
@@ -366,17 +371,18 @@ impl AdvertisementFetch {
         Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
     }
 
-    fn of_cluster<T>(&self, cluster: &str, act: impl FnOnce(&mut ClusterNeighbours) -> T) -> T {
-        act(self.known.lock().entry(cluster.to_owned()).or_default())
+    fn of_cluster<T>(&self, of: &FetchedCluster, act: impl FnOnce(&mut ClusterNeighbours) -> T) -> T {
+        let mut known = self.known.lock();
+        act(known.entry(of.cluster.clone()).or_insert_with(|| ClusterNeighbours::of(of.relation)))
     }
 
     fn of_node<T>(
         &self,
-        cluster: &str,
+        of: &FetchedCluster,
         source: &str,
         act: impl FnOnce(&mut KnownNeighbour) -> T,
     ) -> Option<T> {
-        self.of_cluster(cluster, |known| known.get_mut(source).map(act))
+        self.of_cluster(of, |known| known.get_mut(source).map(act))
     }
 }
 
@@ -399,6 +405,7 @@ impl ClusterFetches for AdvertisementFetch {
             pb::FederatedClusterState {
                 cluster: cluster.clone(),
                 error: known.trouble().unwrap_or_default().to_owned(),
+                sibling: known.relation() == ClusterRelation::Sibling,
                 nodes: nodes.collect(),
             }
         });

@@ -69,7 +69,7 @@ pub trait Resyncs: Send + Sync + 'static {
     fn state(&self) -> pb::GetSyncStateResponse;
 }
 
-/// Fetches of advertisements from federated clusters.
+/// Fetches of advertisements from other clusters.
 pub trait ClusterFetches: Send + Sync + 'static {
     /// Of each, in the order of their names.
     fn states(&self) -> Vec<pb::FederatedClusterState>;

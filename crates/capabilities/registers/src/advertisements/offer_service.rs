@@ -1,4 +1,4 @@
-//! The exchange of advertisements, as nodes of federated clusters ask for it: what this node offers, compared and sent.
+//! The exchange of advertisements, as nodes of other clusters ask for it: what this node offers, compared and sent.
 
 use std::sync::Arc;
 use std::time::Duration;
