@@ -40,7 +40,7 @@ impl Registry {
                 return found;
             }
             // The view lives as long as its registry, so neither sender is gone.
-            tokio::select!(_ = heads.changed() => {}, _ = beats.changed() => {}, _ = confirmed.changed() => {});
+            tokio::select!(biased; _ = heads.changed() => {}, _ = beats.changed() => {}, _ = confirmed.changed() => {});
         }
     }
 
@@ -106,7 +106,7 @@ impl Registry {
                     self.look_until_found(|view| ((pace.sense)(view) != paced).then_some(())).await;
                     sleep_until(earliest).await;
                 };
-                tokio::select!(() = at_once => {}, () = in_time => {});
+                tokio::select!(biased; () = at_once => {}, () = in_time => {});
             };
             match until {
                 Some(until) => drop(timeout_at(until.max(Instant::now() + LOOK_AGAIN), moved).await),

@@ -102,6 +102,7 @@ impl DomainFollower {
                 (now != names || fence.map(|fence| fence.token) != token).then_some(())
             };
             tokio::select! {
+                biased;
                 () = all => {}
                 () = self.registry.look_until_found(is_other) => {}
             }
@@ -135,6 +136,7 @@ impl DomainFollower {
             let began = Instant::now();
             let is_other = |view: &View| (self.ground(view, name) != ground).then_some(());
             let ended = tokio::select! {
+                biased;
                 ended = self.follow_once(name, fence, compare) => ended,
                 () = self.registry.look_until_found(is_other) => continue,
             };
@@ -166,6 +168,7 @@ impl DomainFollower {
             let is_released =
                 |view: &View| (braked && view.changed(&replica_id(name).kind) != replica).then_some(());
             tokio::select! {
+                biased;
                 () = sleep(pause.mul_f64(1.0 - 0.2 * random_part())) => {}
                 () = self.registry.look_until_found(is_released) => {}
             }

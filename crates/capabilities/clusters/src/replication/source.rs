@@ -258,6 +258,19 @@ impl DomainStream {
             self.check_active()?;
             let head = || self.registry.view().head().cursor();
             tokio::select! {
+                biased;
+                () = sleep_until(self.beat_at) => {
+                    self.beat_at = Instant::now() + BEAT_EVERY;
+                    let time = Some(timestamp(self.registry.view().now()));
+                    // What the store says of its time is old where it is silent.
+                    if self.registry.view().silence().is_none() {
+                        self.told = self.read;
+                        let told = self.registry.view().heard_of();
+                        let head = Cursor::at(self.told.epoch, told.max(self.told.revision)).to_string();
+                        let (sent, fingerprints) = (self.told.to_string(), self.fingerprints());
+                        return Ok(Some(Told::Beat(pb::DomainBeat { sent, time, fingerprints, head })));
+                    }
+                }
                 read = self.commits.next() => {
                     if is_planted(PlantedFault::JumpsOverCut) && matches!(read, Some(Err(_))) {
                         let kinds = self.scope.kinds.iter().map(|kind| kind.kind.clone());
@@ -271,18 +284,6 @@ impl DomainStream {
                     // Of what others than followed kinds write a beat tells, now and then.
                     if !self.ready.is_empty() {
                         self.told = read.to;
-                    }
-                }
-                () = sleep_until(self.beat_at) => {
-                    self.beat_at = Instant::now() + BEAT_EVERY;
-                    let time = Some(timestamp(self.registry.view().now()));
-                    // What the store says of its time is old where it is silent.
-                    if self.registry.view().silence().is_none() {
-                        self.told = self.read;
-                        let told = self.registry.view().heard_of();
-                        let head = Cursor::at(self.told.epoch, told.max(self.told.revision)).to_string();
-                        let (sent, fingerprints) = (self.told.to_string(), self.fingerprints());
-                        return Ok(Some(Told::Beat(pb::DomainBeat { sent, time, fingerprints, head })));
                     }
                 }
             }

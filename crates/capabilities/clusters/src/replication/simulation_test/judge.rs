@@ -21,10 +21,11 @@ const DELETED_FREELY: usize = 10;
 /// How long a follower may say that it has all while it has not: until a silence is said, and what is kept now and then is kept.
 const UNSAID_MAX: Duration = Duration::from_secs(10);
 
-/// Domain that one cluster follows of the other, and what its active cluster has had.
+/// Domain that one cluster follows of another one, and what its active cluster has had.
 pub(super) struct JudgedDomain {
     pub name: &'static str,
     pub active: &'static str,
+    pub follower: &'static str,
     /// Namespaces of the keys that it has.
     pub namespaces: &'static [&'static str],
     /// Keys that somebody has deleted, and when that was last.
@@ -37,10 +38,15 @@ pub(super) struct JudgedDomain {
 }
 
 impl JudgedDomain {
-    pub(super) fn new(name: &'static str, active: &'static str, namespaces: &'static [&'static str]) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        [active, follower]: [&'static str; 2],
+        namespaces: &'static [&'static str],
+    ) -> Self {
         Self {
             name,
             active,
+            follower,
             namespaces,
             deleted: BTreeMap::new(),
             is_approved: false,
@@ -99,6 +105,7 @@ impl JudgedDomain {
             is_lost.then_some("lead lost"),
             self.is_approved.then_some("approved"),
             (self.active == "west").then_some("both follow"),
+            (self.follower == "north").then_some("two follow"),
         ];
         self.met.extend(met.into_iter().flatten());
     }
@@ -173,7 +180,7 @@ impl JudgedDomain {
     }
 
     fn told(&self, why: &str) -> String {
-        format!("{} of {}: {why}", self.name, self.active)
+        format!("{} of {} at {}: {why}", self.name, self.active, self.follower)
     }
 }
 

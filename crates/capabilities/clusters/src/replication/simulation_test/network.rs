@@ -64,8 +64,9 @@ pub(super) struct SimulatedNetwork {
 }
 
 impl SimulatedNetwork {
-    pub(super) fn new(hears: HearsAcknowledged) -> Arc<Self> {
-        let ways = ["east", "west"].map(|to| (to, watch::Sender::default())).into();
+    /// Of clusters with these names.
+    pub(super) fn new(names: &[&'static str], hears: HearsAcknowledged) -> Arc<Self> {
+        let ways = names.iter().map(|to| (*to, watch::Sender::default())).collect();
         Arc::new(Self { sources: Mutex::default(), ways, tear: Arc::default(), hears })
     }
 
@@ -77,7 +78,7 @@ impl SimulatedNetwork {
         }
     }
 
-    /// Sets the way to one cluster, or both.
+    /// Sets the way to one cluster, or to all.
     pub(super) fn set(&self, to: Option<&str>, state: WayState) {
         let ways = self.ways.iter().filter(|(name, _)| to.is_none_or(|to| to == **name));
         ways.for_each(|(_, way)| {
@@ -94,10 +95,9 @@ impl SimulatedNetwork {
         self.tear.is_met.load(Ordering::Relaxed)
     }
 
-    /// The way by which a cluster is reached, and the one by which it answers.
-    fn ways(&self, to: &str) -> [&watch::Sender<WayState>; 2] {
-        let back = if to == "east" { "west" } else { "east" };
-        [to, back].map(|name| &self.ways[name])
+    /// The way by which a cluster is reached from another one, and the one by which it answers.
+    fn ways(&self, from: &str, to: &str) -> [&watch::Sender<WayState>; 2] {
+        [to, from].map(|name| &self.ways[name])
     }
 }
 
@@ -118,13 +118,17 @@ async fn pass(way: &watch::Sender<WayState>) -> Result<(), &'static str> {
 }
 
 /// Ways of a simulated cluster to the others.
-pub(super) struct SimulatedWays(pub Arc<SimulatedNetwork>);
+pub(super) struct SimulatedWays {
+    pub from: &'static str,
+    pub network: Arc<SimulatedNetwork>,
+}
 
 impl SourceWays for SimulatedWays {
     fn channel(&self, cluster: &str, _: &str) -> Result<MeshChannel, String> {
         Ok(MeshChannel::over(Arc::new(SimulatedConnection {
+            from: self.from,
             to: cluster.to_owned(),
-            network: self.0.clone(),
+            network: self.network.clone(),
         })))
     }
 
@@ -132,6 +136,7 @@ impl SourceWays for SimulatedWays {
 }
 
 struct SimulatedConnection {
+    from: &'static str,
     to: String,
     network: Arc<SimulatedNetwork>,
 }
@@ -162,7 +167,7 @@ impl Connection for SimulatedConnection {
     }
 
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, CallError>> {
-        let (to, network) = (self.to.clone(), self.network.clone());
+        let (from, to, network) = (self.from, self.to.clone(), self.network.clone());
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map_err(CallError::Lost)?.to_bytes();
@@ -171,7 +176,7 @@ impl Connection for SimulatedConnection {
             {
                 (network.hears)(&asked);
             }
-            let [way, back] = network.ways(&to);
+            let [way, back] = network.ways(from, &to);
             pass(way).await.map_err(|why| CallError::NotSent(why.into()))?;
             let source = network.sources.lock().get(&to).cloned();
             let source = source.ok_or_else(|| CallError::NotSent("nobody is there".into()))?;

@@ -1,4 +1,4 @@
-//! World of a simulation: two clusters with their stores, and what the active one has had at each commit.
+//! World of a simulation: clusters with their stores, and what the active ones have had at each commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -47,6 +47,8 @@ pub(super) const THING: RecordKind = RecordKind::of("thing");
 const HISTORY: RecordKind = RecordKind::of("thing-history");
 /// How many of those there are at most.
 const HISTORY_MAX: u64 = 200;
+/// Names of all clusters that there may be.
+pub(super) const CLUSTERS: [&str; 3] = ["east", "west", "north"];
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Records by their keys: what two clusters compare.
@@ -102,12 +104,12 @@ pub(super) struct LostLead {
     pub applied: BTreeMap<&'static str, (u64, u64)>,
 }
 
-/// Two clusters: west follows east, and in some runs east follows west in a second domain.
+/// Two or three clusters: the others follow east, and in some runs they follow west in a second domain.
 pub(super) struct SimulatedWorld {
     clock: PausedClock,
     network: Arc<SimulatedNetwork>,
-    pub east: SimulatedCluster,
-    pub west: SimulatedCluster,
+    /// East, west, and in some runs north.
+    clusters: Vec<SimulatedCluster>,
     domains: Vec<JudgedDomain>,
     acknowledged: Arc<Mutex<AcknowledgedState>>,
     /// How many commits were made.
@@ -135,7 +137,7 @@ impl SimulatedCluster {
         let lab = LabRegistry::beating(lab::registry(node.as_str(), shared, &mirrored), pace).await;
         let LabRegistry { registry, mut tasks } = lab;
         registry.write_gate().add(Arc::new(DomainGate { cluster: name.to_owned(), kinds: kinds() }));
-        let ways = Arc::new(SimulatedWays(network.clone()));
+        let ways = Arc::new(SimulatedWays { from: name, network: network.clone() });
         let lead = Arc::new(SimulatedLead::default());
         *lead.0.lock() = Some(lease(&registry, &store).await);
         let comparer = ClusterComparer::new(registry.clone(), name.to_owned(), kinds(), ways.clone());
@@ -160,9 +162,8 @@ impl SimulatedCluster {
         assert!(matches!(done, Ok(CommitOutcome::Done(_))), "{}: {done:?}", self.name);
     }
 
-    /// Says where domains are active, and where the other cluster is, in a store where nobody has.
+    /// Says where domains are active, and where the other clusters are, in a store where nobody has.
     async fn found(&self, domains: &[JudgedDomain]) {
-        let other = if self.name == "east" { "west" } else { "east" };
         let domain = |domain: &JudgedDomain| {
             let version = DomainVersion { term: 1, raised_by: domain.active.to_owned() };
             let own = domain.namespaces.iter().filter(|_| domain.name != "mesh");
@@ -175,8 +176,11 @@ impl SimulatedCluster {
             put(domain_id(domain.name), &value)
         };
         let at = ClusterValue { replication_endpoints: vec!["here:1".to_owned()], ..Default::default() };
-        self.write([put(cluster_id(other), &at)].into_iter().chain(domains.iter().map(domain)).collect())
-            .await;
+        let others = CLUSTERS.iter().filter(|name| **name != self.name);
+        let others = others.map(|name| (cluster_id(name), put(cluster_id(name), &at)));
+        let domains = domains.iter().map(|of| (domain_id(of.name), domain(of)));
+        let writes: BTreeMap<RecordId, Write> = others.chain(domains).collect();
+        self.write(writes.into_values().collect()).await;
     }
 }
 
@@ -212,27 +216,56 @@ pub(super) async fn replica_of(store: &MemoryStore, domain: &str) -> Option<Doma
     DomainReplicaValue::decode(&*record.value).ok()
 }
 
+fn of_name<'a>(clusters: &'a [SimulatedCluster], name: &str) -> &'a SimulatedCluster {
+    clusters.iter().find(|cluster| cluster.name == name).unwrap_or(&clusters[0])
+}
+
 impl SimulatedWorld {
-    /// Begins with one domain, with two that east is active for, or with one for each, by `shape`.
+    /// Begins by `shape` with one domain, with two that east is active for, with one for each of two clusters, or with those two and a
+    /// third cluster that follows both.
     pub(super) async fn start(shape: u64) -> Self {
-        let domains = match shape % 3 {
-            0 => vec![JudgedDomain::new("mesh", "east", &["a", "b"])],
-            1 => vec![JudgedDomain::new("mesh", "east", &["a"]), JudgedDomain::new("second", "east", &["b"])],
-            _ => vec![JudgedDomain::new("mesh", "east", &["a"]), JudgedDomain::new("second", "west", &["b"])],
+        let judged = |name, active, namespaces| {
+            move |follower: &&'static str| JudgedDomain::new(name, [active, *follower], namespaces)
         };
+        let (mesh, of_west) = (judged("mesh", "east", &["a"]), judged("second", "west", &["b"]));
+        let (mut names, domains) = (
+            vec!["east", "west"],
+            match shape % 4 {
+                0 => vec![judged("mesh", "east", &["a", "b"])(&"west")],
+                1 => vec![mesh(&"west"), judged("second", "east", &["b"])(&"west")],
+                2 => vec![mesh(&"west"), of_west(&"east")],
+                _ => {
+                    ["west", "north"].iter().map(mesh).chain(["east", "north"].iter().map(of_west)).collect()
+                }
+            },
+        );
+        names.extend(domains.iter().any(|domain| domain.follower == "north").then_some("north"));
         let clock = PausedClock(Instant::now());
         let acknowledged = Arc::new(Mutex::new(AcknowledgedState::default()));
         let heard = acknowledged.clone();
-        let network = SimulatedNetwork::new(Box::new(move |asked| heard.lock().hear(asked)));
-        let [east, west] = [0, 1].map(|_| Arc::new(MemoryStore::new(clock)));
-        acknowledged.lock().keep("east", east.clone());
-        let east = SimulatedCluster::start("east", east, &network, Default::default()).await;
-        sleep(Duration::from_millis(7)).await;
-        acknowledged.lock().keep("west", west.clone());
-        let west = SimulatedCluster::start("west", west, &network, Default::default()).await;
-        east.found(&domains).await;
-        west.found(&domains).await;
-        Self { clock, network, east, west, domains, acknowledged, commits: 0, lost_lead: None }
+        let network = SimulatedNetwork::new(&names, Box::new(move |asked| heard.lock().hear(asked)));
+        let mut clusters = Vec::new();
+        for name in names {
+            let store = Arc::new(MemoryStore::new(clock));
+            acknowledged.lock().keep(name, store.clone());
+            clusters.push(SimulatedCluster::start(name, store, &network, Default::default()).await);
+            // None of them beats when another one does.
+            sleep(Duration::from_millis(7)).await;
+        }
+        for cluster in &clusters {
+            cluster.found(&domains).await;
+        }
+        Self { clock, network, clusters, domains, acknowledged, commits: 0, lost_lead: None }
+    }
+
+    /// The cluster with a name; east where there is none.
+    pub(super) fn cluster(&self, name: &str) -> &SimulatedCluster {
+        of_name(&self.clusters, name)
+    }
+
+    /// Names of the clusters that there are.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.clusters.iter().map(|cluster| cluster.name).collect()
     }
 
     pub(super) fn network(&self) -> &SimulatedNetwork {
@@ -241,7 +274,7 @@ impl SimulatedWorld {
 
     /// Faults that were met so far.
     pub(super) fn met(&self) -> BTreeSet<&'static str> {
-        let ended = self.west.ends.count.load(Ordering::Relaxed) > 0;
+        let ended = self.cluster("west").ends.count.load(Ordering::Relaxed) > 0;
         let met = self.domains.iter().flat_map(|domain| domain.met.iter().copied());
         let others = [ended.then_some("ended"), self.network.has_torn().then_some("torn")];
         met.chain(others.into_iter().flatten()).collect()
@@ -254,10 +287,7 @@ impl SimulatedWorld {
         }
         let mut are_same = true;
         for domain in &mut self.domains {
-            let clusters = match domain.active {
-                "east" => [&self.east, &self.west],
-                _ => [&self.west, &self.east],
-            };
+            let clusters = [domain.active, domain.follower].map(|name| of_name(&self.clusters, name));
             are_same &= domain.judge(clusters, self.lost_lead.as_ref()).await?;
         }
         if are_same {
@@ -282,7 +312,7 @@ impl SimulatedWorld {
             };
             writes.insert(key, write);
         }
-        for cluster in [&self.east, &self.west] {
+        for cluster in &self.clusters {
             let is_here = |key: &str| {
                 self.domains.iter().any(|domain| domain.active == cluster.name && domain.has(key))
             };
@@ -303,8 +333,9 @@ impl SimulatedWorld {
         let now = self.clock.now();
         let deleted = writes.into_iter().filter(|(_, write)| write.value().is_none());
         for (key, _) in deleted {
-            let domain = self.domains.iter_mut().find(|domain| domain.has(&key));
-            domain.map(|domain| domain.deleted.insert(key, now));
+            for domain in self.domains.iter_mut().filter(|domain| domain.has(&key)) {
+                domain.deleted.insert(key.clone(), now);
+            }
         }
     }
 
@@ -319,7 +350,7 @@ impl SimulatedWorld {
             store.promote(Duration::ZERO);
             Arc::new(store)
         });
-        let cluster = if name == "east" { &mut self.east } else { &mut self.west };
+        let Some(cluster) = self.clusters.iter_mut().find(|cluster| cluster.name == name) else { return };
         // Nobody of before writes into what is there now, or speaks of it.
         cluster.tasks.shutdown().await;
         if name == "west" {
@@ -327,7 +358,7 @@ impl SimulatedWorld {
         }
         if let Some(other) = &other {
             self.acknowledged.lock().keep(name, other.clone());
-            let followed = self.domains.iter_mut().filter(|domain| domain.active != name);
+            let followed = self.domains.iter_mut().filter(|domain| domain.follower == name);
             followed.for_each(|domain| domain.seen = Arc::default());
         }
         let store = other.unwrap_or_else(|| cluster.store.clone());
@@ -341,11 +372,12 @@ impl SimulatedWorld {
 
     /// Has another node take the lead of west from the one that follows, which does not know it yet.
     pub(super) async fn lose_lead(&mut self) {
-        let fence = lease(&self.west.registry, &self.west.store).await;
-        let (_, things) = self.west.now();
+        let west = self.cluster("west");
+        let fence = lease(&west.registry, &west.store).await;
+        let (_, things) = west.now();
         let mut applied = BTreeMap::new();
         for domain in &self.domains {
-            if let Some(replica) = replica_of(&self.west.store, domain.name).await {
+            if let Some(replica) = replica_of(&west.store, domain.name).await {
                 applied.insert(domain.name, (replica.epoch, replica.applied));
             }
         }
@@ -356,18 +388,19 @@ impl SimulatedWorld {
     pub(super) fn tell_lead(&mut self, leads: bool) {
         let Some(lost) = self.lost_lead.take() else { return };
         let fence = lost.fence.clone();
-        *self.west.lead.0.lock() = leads.then_some(fence);
+        *self.cluster("west").lead.0.lock() = leads.then_some(fence);
         self.lost_lead = (!leads).then_some(lost);
     }
 
     /// Ends what follows in west after so many polls.
     pub(super) fn end_follower(&self, polls: u32) {
-        self.west.ends.after.store(polls, Ordering::Relaxed);
+        self.cluster("west").ends.after.store(polls, Ordering::Relaxed);
     }
 
     /// Trims the log of east, so that it has the last commits alone.
     pub(super) async fn trim(&self, entries: usize) {
-        let epoch = self.east.registry.view().head().epoch;
+        let east = self.cluster("east");
+        let epoch = east.registry.view().head().epoch;
         let day = Duration::from_secs(86_400);
         let keep = Retention {
             log_age: Duration::ZERO,
@@ -376,7 +409,7 @@ impl SimulatedWorld {
             idempotency_age: day,
             idempotency_entries_max: 1000,
         };
-        while self.east.store.housekeep(epoch, keep).await.is_ok_and(|done| done.more) {}
+        while east.store.housekeep(epoch, keep).await.is_ok_and(|done| done.more) {}
     }
 
     pub(super) fn empty(&self) -> MemoryStore {
@@ -385,7 +418,7 @@ impl SimulatedWorld {
 
     /// Checks that what judges take for the state of the stores is what those have.
     pub(super) async fn check_history(&self) -> Result<(), String> {
-        for cluster in [&self.east, &self.west] {
+        for cluster in &self.clusters {
             if things(&cluster.store).await.1 != *cluster.now().1 {
                 return Err(format!("the history of {} is not what its store has", cluster.name));
             }
@@ -396,10 +429,8 @@ impl SimulatedWorld {
     /// Judges whether followers have the histories of their sources, and none that was deleted there.
     async fn judge_histories(&self) -> Result<(), String> {
         for domain in &self.domains {
-            let [source, follower] = match domain.active {
-                "east" => [&self.east, &self.west],
-                _ => [&self.west, &self.east],
-            };
+            let [source, follower] =
+                [domain.active, domain.follower].map(|name| of_name(&self.clusters, name));
             let (_, here) = records(&follower.store, HISTORY).await;
             let here = here.iter().filter(|record| !record.deleted);
             let here: BTreeMap<_, _> = here.map(|record| (&record.id.key, thing(record))).collect();
@@ -413,29 +444,29 @@ impl SimulatedWorld {
         Ok(())
     }
 
-    /// Words about how both stand.
+    /// Words about how all stand.
     pub(super) async fn told(&self) -> String {
-        let (east, there) = things(&self.east.store).await;
-        let (west, here) = things(&self.west.store).await;
-        let differ = there.iter().filter(|(key, thing)| here.get(*key) != Some(thing));
-        let differ: Vec<_> = differ.map(|(key, thing)| (key, thing, here.get(key))).collect();
-        let mut told = format!("east has {} at {east}, west {} at {west}", there.len(), here.len());
-        for domain in &self.domains {
-            let follower = if domain.active == "east" { &self.west } else { &self.east };
-            let replica = replica_of(&follower.store, domain.name).await;
-            let _ = write!(told, "; {}: {replica:?}", domain.name);
+        let mut told = String::new();
+        let (_, there) = things(&self.cluster("east").store).await;
+        for SimulatedCluster { name, store, .. } in &self.clusters {
+            let (head, here) = things(store).await;
+            let differ = there.iter().filter(|(key, thing)| here.get(*key) != Some(thing));
+            let differ: Vec<_> = differ.map(|(key, thing)| (key, thing, here.get(key))).collect();
+            let _ = write!(told, "{name} has {} at {head}, other than east {differ:?}; ", here.len());
         }
-        format!("{told}; {differ:?}")
+        for domain in &self.domains {
+            let replica = replica_of(&self.cluster(domain.follower).store, domain.name).await;
+            let _ = write!(told, "{} at {}: {replica:?}; ", domain.name, domain.follower);
+        }
+        told
     }
 
     /// Has an operator decide what is to be where a follower is braked.
     pub(super) async fn decide(&mut self, is_healed: bool) {
         let operator = Caller::of_tests("ann");
         for domain in &mut self.domains {
-            let [source, follower] = match domain.active {
-                "east" => [&self.east, &self.west],
-                _ => [&self.west, &self.east],
-            };
+            let [source, follower] =
+                [domain.active, domain.follower].map(|name| of_name(&self.clusters, name));
             let replica = replica_of(&follower.store, domain.name).await;
             if replica.is_none_or(|replica| replica.state() != State::Braked) {
                 continue;
