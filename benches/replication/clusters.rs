@@ -11,6 +11,16 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::namespace_control_service_client::NamespaceControlServiceClient;
 use tonic::transport::Channel;
 
+/// Arguments of both daemons: a caller may call as often as it can.
+const SETTINGS: [&str; 6] = [
+    "--set",
+    "control.tls.source=mesh",
+    "--set",
+    "control.rateLimit.callsPerSecond=1000000",
+    "--set",
+    "control.rateLimit.burst=10000000",
+];
+
 /// Two clusters, east and west, and the Redis server of each; west follows east.
 pub(crate) struct FollowedClusters {
     pub clusters: Siblings,
@@ -21,16 +31,10 @@ pub(crate) fn start_clusters([first, second]: [&NetworkNamespace; 2]) -> Result<
     let redis = |end: &NetworkNamespace| end.run(|| RedisServer::start(&[]));
     let servers = [redis(first)?, redis(second)?];
     let listen = ADDRESSES.map(|address| format!("{address}:0"));
-    let east = first.run(|| {
-        Siblings::first(&listen[0], &["--set", "control.tls.source=mesh", "--store", &servers[0].url()])
-    })?;
-    let west = second.run(|| {
-        Siblings::second(
-            &east,
-            &listen[1],
-            &["--set", "control.tls.source=mesh", "--store", &servers[1].url()],
-        )
-    })?;
+    let stores = [servers[0].url(), servers[1].url()];
+    let [of_east, of_west] = [0, 1].map(|own| [&SETTINGS[..], &["--store", &stores[own]]].concat());
+    let east = first.run(|| Siblings::first(&listen[0], &of_east))?;
+    let west = second.run(|| Siblings::second(&east, &listen[1], &of_west))?;
     let clusters = Siblings { east, west };
     first.run(|| Siblings::tell(&clusters.east, "west", &clusters.west))?;
     second.run(|| Siblings::tell(&clusters.west, "east", &clusters.east))?;

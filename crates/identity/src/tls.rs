@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::ChainUsage;
 use omnirelay_wire::pem_file::{self, PemFault};
@@ -105,6 +106,11 @@ pub struct ShownCertificate {
 }
 
 impl ShownCertificate {
+    /// Whether it is of a node, of this mesh or of another one.
+    pub fn is_of_node(&self) -> bool {
+        matches!(self.certificate.id.holder(), CertificateHolder::Node { .. })
+    }
+
     /// Returns the certificate at the head of a chain that was judged; `None`: the chain is empty.
     ///
     /// # Errors

@@ -56,8 +56,8 @@ pub struct ListenerLimits {
     /// How much of a stream is held for a client that does not read, and of a request's head, in bytes;
     /// at least 8192. Too high: clients that never read fill the memory.
     pub buffer_bytes_max: usize,
-    /// How much more the system holds for a client that does not read, in bytes; it may double it. Too low: far clients
-    /// are slow.
+    /// How much more the system holds for a client that does not read and is no node, in bytes; it may double it. Too low: far
+    /// clients are slow.
     pub send_bytes_max: usize,
     /// How long a client may read nothing of what is sent to it before its connection is cut; large answers have a
     /// second more for each 16 KiB. Too low: clients that were paused are cut off.
@@ -443,6 +443,9 @@ async fn encrypted(
         Some(b"h2") => HttpVersion::Http2,
         _ => HttpVersion::Http1,
     };
+    if shown.as_ref().is_some_and(ShownCertificate::is_of_node) {
+        unread::bound_to_node(stream.get_ref().0);
+    }
     let peer = Arc::new(peer.showing(shown.as_ref()));
     until_out(tls, shown, remote, speak(line, version, stream, peer, watcher)).await;
 }

@@ -20,6 +20,9 @@ const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
 /// A larger piece is looked after until its last byte is sent; a smaller one until the next is asked for.
 const LARGE_BYTES: usize = 4096;
 
+/// How much the system holds for a node that does not read, in bytes; it may double it.
+const NODE_SEND_BYTES: usize = 1024 * 1024;
+
 /// Bounds what the system holds for a client that does not read, and for how long, where the system can.
 ///
 /// Left to itself it holds megabytes of a stream, and a client whose window is shut for ever.
@@ -35,6 +38,14 @@ pub(super) fn bound(stream: &TcpStream, send_bytes: usize, timeout: Duration) {
     let _ = timeout;
     if let Err(error) = outcome {
         tracing::debug!(%error, "send buffer of a connection is not bounded");
+    }
+}
+
+/// Bounds what the system holds for a node, once it has proved that it is one: a domain is streamed to another cluster, which may be
+/// far, and no more of it is on its way than this.
+pub(super) fn bound_to_node(stream: &TcpStream) {
+    if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(stream, NODE_SEND_BYTES) {
+        tracing::debug!(%error, "send buffer of a connection to a node is as for others");
     }
 }
 
