@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use omnirelay_support::link::{Link, LinkRules};
+use omnirelay_support::link::LinkRules;
+use omnirelay_support::linked_clusters::LinkedClusters;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::domain_control_service_client::DomainControlServiceClient;
 use pb::domain_replica::State;
 use pb::shard_control_service_client::ShardControlServiceClient;
 use tonic::transport::Channel;
 
-use crate::clusters::{FollowedClusters, connect, make_namespaces, start_clusters};
+use crate::clusters::{SETTINGS, connect, make_namespaces};
 use crate::lag::CALLERS;
 
 /// How many shards each caller draws from, evenly: 10,048 in all.
@@ -44,9 +45,8 @@ struct CatchingUp {
 
 /// Measures it after so many commits.
 pub(crate) fn measure(backlog: u64, delay: Duration) -> Result<()> {
-    let link = Link::new(1)?;
+    let LinkedClusters { clusters, servers: _servers, link } = LinkedClusters::start(&SETTINGS)?;
     let [first, second] = link.ends();
-    let FollowedClusters { clusters, servers: _servers } = start_clusters([first, second])?;
     let [here, there] = [first.runtime()?, second.runtime()?];
     let east = here.block_on(here.spawn(connect(&clusters.east)))??;
     let west = there.block_on(there.spawn(connect(&clusters.west)))??;

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use omnirelay_support::link::{Link, LinkRules};
+use omnirelay_support::link::LinkRules;
+use omnirelay_support::linked_clusters::LinkedClusters;
 use omnirelay_support::process::siblings::run;
 use omnirelay_support::process::within;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::shard_control_service_client::ShardControlServiceClient;
 use tonic::transport::Channel;
 
-use crate::clusters::{FollowedClusters, connect, make_namespaces, start_clusters};
+use crate::clusters::{SETTINGS, connect, make_namespaces};
 
 /// How many shards a namespace has where both are compared.
 const NAMESPACE_SHARDS: u64 = 10_000;
@@ -21,9 +22,8 @@ const COMPARED: &str = "a domain is as its active cluster has it";
 
 /// Measures it for so many records.
 pub(crate) fn measure(records: u64, differing: u64, delay: Duration) -> Result<()> {
-    let link = Link::new(1)?;
+    let LinkedClusters { mut clusters, mut servers, link } = LinkedClusters::start(&SETTINGS)?;
     let [first, second] = link.ends();
-    let FollowedClusters { mut clusters, mut servers } = start_clusters([first, second])?;
     let here = first.runtime()?;
     let east = here.block_on(here.spawn(connect(&clusters.east)))??;
     let namespaces = records.div_ceil(NAMESPACE_SHARDS);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use omnirelay_support::link::{ADDRESSES, Link, LinkRules};
+use omnirelay_support::link::{ADDRESSES, LinkRules};
+use omnirelay_support::linked_clusters::LinkedClusters;
 use omnirelay_support::process::Daemon;
 use omnirelay_support::process::channel::{ShownCertificate, channel};
 use omnirelay_support::process::secured::Secured;
@@ -12,7 +13,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::leadership_control_service_client::LeadershipControlServiceClient;
 use tonic::transport::Channel;
 
-use crate::clusters::{FollowedClusters, connect, make_namespaces, start_clusters};
+use crate::clusters::{SETTINGS, connect, make_namespaces};
 use crate::lag::{CALLERS, change};
 use crate::versions::{Shared, watch};
 
@@ -28,9 +29,9 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(6);
 
 /// Measures it so many times: the daemon that leads is killed, what the other one shows is watched, and the first is started again.
 pub(crate) fn measure(kills: u64, delay: Duration) -> Result<()> {
-    let link = Link::new(1)?;
+    let LinkedClusters { clusters: Siblings { east, west }, servers, link } =
+        LinkedClusters::start(&SETTINGS)?;
     let [first, second] = link.ends();
-    let FollowedClusters { clusters: Siblings { east, west }, servers } = start_clusters([first, second])?;
     let [here, there] = [first.runtime()?, second.runtime()?];
     let source = here.block_on(here.spawn(connect(&east)))??;
     here.block_on(here.spawn(make_namespaces(source.clone(), CALLERS as u64, 1)))??;

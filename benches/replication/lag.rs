@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use omnirelay_support::link::{Link, LinkRules};
+use omnirelay_support::link::LinkRules;
+use omnirelay_support::linked_clusters::LinkedClusters;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::shard_control_service_client::ShardControlServiceClient;
 use tonic::transport::Channel;
 
-use crate::clusters::{FollowedClusters, connect, make_namespaces, start_clusters};
+use crate::clusters::{SETTINGS, connect, make_namespaces};
 use crate::versions::{Shared, tell, watch};
 
 /// How many callers make changes, each in a namespace of its own.
@@ -16,9 +17,8 @@ pub(crate) const CALLERS: usize = 64;
 
 /// Measures it at so many commits a second.
 pub(crate) fn measure(rate: u64, lasts: Duration, delay: Duration) -> Result<()> {
-    let link = Link::new(1)?;
+    let LinkedClusters { clusters, servers: _servers, link } = LinkedClusters::start(&SETTINGS)?;
     let [first, second] = link.ends();
-    let FollowedClusters { clusters, servers: _servers } = start_clusters([first, second])?;
     let [here, there] = [first.runtime()?, second.runtime()?];
     let (east, west) = (
         here.block_on(here.spawn(connect(&clusters.east)))??,

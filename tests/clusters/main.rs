@@ -10,3 +10,4 @@
 use omnirelay_support::{link, network};
 
 mod links;
+mod replication;

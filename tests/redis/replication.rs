@@ -119,7 +119,11 @@ async fn a_cluster_follows_another_and_refuses_what_that_one_decides() -> Result
     followed.is_followed().await?;
     ensure!(kept(&followed.servers[1])?.len() > 9, "a namespace, its shards, and their history");
     let [here, there] = [west, east].map(|of| run(of, "mesh shards list -o json"));
-    let of = |text: &str| -> Result<Value> { Ok(serde_json::from_str::<Value>(text)?["shards"].clone()) };
+    let of = |text: &str| -> Result<Value> {
+        let told: Value = serde_json::from_str(text)?;
+        ensure!(told["items"].as_array().is_some_and(|shards| shards.len() == 8), "{told}");
+        Ok(told["items"].clone())
+    };
     ensure!(of(&here?)? == of(&there?)?, "the same shards, with their versions and fences");
 
     // Who has changed something in one reads it in the other, by the cursor of the change.

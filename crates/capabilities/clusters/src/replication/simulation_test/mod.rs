@@ -22,8 +22,8 @@ use network::WayState;
 use world::SimulatedWorld;
 
 /// How many seeds run unless it is said: of sound clusters, and with each fault.
-const SEEDS: u64 = 12;
-const PLANTED_SEEDS: u64 = 2;
+const SEEDS: u64 = 8;
+const PLANTED_SEEDS: u64 = 1;
 /// How many run with each fault at most.
 const PLANTED_SEEDS_MAX: usize = 100;
 /// How many steps a run has; with a fault it goes on until that has met what it breaks.
