@@ -90,7 +90,8 @@ fn mesh() -> Value {
     json!({
         "domain": "mesh", "activeCluster": "eu-1", "activeHere": true, "version": "1@eu-1", "namespaces": [],
         "lineage": [{"version": "1@eu-1", "clusterId": "eu-1", "since": "7f2c:40000"}],
-        "followers": [{"clusterId": "us-1", "durable": "7f2c:48211", "lagRevisions": "2", "heardAt": "2026-11-20T06:00:58Z"}],
+        "followers": [{"clusterId": "us-1", "durable": "7f2c:48211", "lagRevisions": "2", "heardAt": "2026-11-20T06:00:58Z",
+                       "durableUntil": "2026-11-20T06:00:57Z"}],
         "recordVersion": "1", "lastWriterId": "relay-a7f3", "createdAt": "2026-11-20T05:00:00Z",
         "updatedAt": "2026-11-20T05:00:00Z",
     })

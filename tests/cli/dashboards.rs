@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(4);
 const SECONDS: u64 = 90;
 
 /// Queries that need not have points here, by their panel or annotation and their legend, and why.
-const ABSENT: [(&str, &str, &str); 13] = [
+const ABSENT: [(&str, &str, &str); 14] = [
     ("Which alerts fire?", "{{alertname}}", "nothing is wrong for long enough"),
     (
         "How do pushes to pools and exchanges with clusters end?",
@@ -40,6 +40,11 @@ const ABSENT: [(&str, &str, &str); 13] = [
         "Can every record be written where it is followed?",
         "{{mesh}}: {{domain}} of {{source}}",
         "no cluster is followed",
+    ),
+    (
+        "What would be lost with the active cluster?",
+        "{{mesh}}: {{domain}} at {{follower}}",
+        "no cluster follows",
     ),
     ("Which daemons see domains furthest behind?", "{{node}}: {{domain}}", "no cluster is followed"),
     (

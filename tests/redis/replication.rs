@@ -216,6 +216,8 @@ async fn what_a_restored_source_has_lost_stays_until_somebody_says_what_is_to_be
             Ok(replica(west)?.0 == "braked")
         })
         .await?;
+        let checked = west.by("admin", "mesh check -o json")?;
+        ensure!(checked.output.contains("domain `mesh` of cluster `east` is braked"), "{checked:?}");
         let (_, domain) = replica(west)?;
         let deletions = domain["replica"]["brakedDeletions"].as_u64().context("no count")?;
         ensure!(deletions >= 21, "a namespace and its shards are counted: {domain}");

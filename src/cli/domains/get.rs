@@ -3,7 +3,7 @@
 use omnirelay_wire::rpc::domain_control_service;
 
 use super::KIND;
-use super::list::{followers, lag, namespaces, state};
+use super::list::{follower, lag, namespaces, state};
 use crate::complete;
 use crate::frame::prelude::*;
 
@@ -67,6 +67,12 @@ fn describe(document: &Value, absolute: bool) -> String {
     let aside = items(domain, "replica.setAside").iter().map(|record| {
         format!("{}/{} ({})", text(record, "kind"), text(record, "key"), text(record, "reason"))
     });
+    let followers = items(domain, "followers").iter().map(|told| {
+        let at = |path: &str| time::back(time::ago(field(told, path), moment), moment);
+        let until = Some(at("durableUntil")).filter(|until| !until.is_empty());
+        let until = until.map_or(String::new(), |until| format!(", has all of {until}"));
+        format!("{}, heard {}{until}", follower(told), at("heardAt"))
+    });
     let version = Some(said("recordVersion")).filter(|version| version != "0");
     listing(&[
         ("domain", said("domain")),
@@ -90,7 +96,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("braked", braked),
         ("unknown", joined(domain, "replica.unknownKinds")),
         ("set aside", aside.collect::<Vec<_>>().join("; ")),
-        ("followers", followers(domain)),
+        ("followers", followers.collect::<Vec<_>>().join("; ")),
         ("lineage", lineage.collect::<Vec<_>>().join("; ")),
         ("record", version.unwrap_or_else(|| "nobody has said anything of it".to_owned())),
         ("writer", said("lastWriterId")),

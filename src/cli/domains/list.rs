@@ -29,7 +29,9 @@ static COLUMNS: &[Column] = &[
     Column::new("lag", |domain, _| lag(domain)),
     Column::new("version", |domain, _| text(domain, "version").to_owned()),
     Column::new("namespaces", |domain, _| namespaces(domain)),
-    Column::new("followers", |domain, _| followers(domain)),
+    Column::new("followers", |domain, _| {
+        items(domain, "followers").iter().map(follower).collect::<Vec<_>>().join(", ")
+    }),
     Column::new("applied", |domain, _| text(domain, "replica.applied").to_owned()).wide(),
     Column::new("heard", |domain, moment| time::ago(field(domain, "replica.heardAt"), moment)).wide(),
 ];
@@ -55,12 +57,9 @@ pub(super) fn namespaces(domain: &Value) -> String {
     Some(joined(domain, "namespaces")).filter(|names| !names.is_empty()).unwrap_or("all others".to_owned())
 }
 
-pub(super) fn followers(domain: &Value) -> String {
-    let all = items(domain, "followers").iter();
-    let one = |follower: &Value| {
-        format!("{} {} behind", text(follower, "clusterId"), plain(field(follower, "lagRevisions")))
-    };
-    all.map(one).collect::<Vec<_>>().join(", ")
+/// Words about a cluster that follows: how many commits it was behind when it was heard last.
+pub(super) fn follower(told: &Value) -> String {
+    format!("{} {} behind", text(told, "clusterId"), plain(field(told, "lagRevisions")))
 }
 
 pub(super) async fn run(args: &DomainsListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use omnirelay_cluster_records::CLUSTER;
 use omnirelay_cluster_records::domain::{DOMAIN, DOMAIN_FOLLOWER, DomainKind, REPLICA, reached};
+use omnirelay_cluster_records::{CLUSTER, cluster_id};
 use omnirelay_leadership_records::ScopeFences;
+use omnirelay_node::readiness::item;
 use omnirelay_node::transport::{NodeTransport, SiblingWays};
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_nouns::feed::WatchPlaces;
@@ -24,6 +25,7 @@ use crate::domain_gate::DomainGate;
 use crate::domains::DomainCalls;
 use crate::domains::merge::DomainMerger;
 use crate::domains::show::DomainReader;
+use crate::readiness::{unfollowed, unprotected};
 use crate::replication::heal::ClusterComparer;
 use crate::replication::metrics::ReplicationMetrics;
 use crate::replication::{DomainFollower, ReplicationSource};
@@ -76,7 +78,19 @@ pub fn mount(
     let metrics = ReplicationMetrics::new(node.metrics.all())?;
     let (read, cluster) = (registry.clone(), name.clone());
     node.metrics.before_scrape(move || {
-        metrics.read(&DomainReader { view: read.view(), cluster: &cluster }.all());
+        let view = read.view();
+        let domains = DomainReader { view, cluster: &cluster }.all();
+        metrics.read(&domains, view.now(), |name| view.get(&cluster_id(name)).is_some());
+    });
+    let (read, cluster) = (registry.clone(), name.clone());
+    node.readiness.add(move || {
+        let view = read.view();
+        let domains = DomainReader { view, cluster: &cluster }.all();
+        let known = |name: &str| view.get(&cluster_id(name)).is_some();
+        vec![
+            item("domains-followed", false, unfollowed(&domains, view.now())),
+            item("domains-protected", false, unprotected(&domains, view.now(), known)),
+        ]
     });
     let follower = DomainFollower::new(registry, name, kinds, leads, ways);
     node.run(StopPhase::Withdraw, async move { follower.run().await });

@@ -21,6 +21,51 @@ const REVISIONS_READY: u64 = 1000;
 /// How long a follower may say nothing before it is wrong: what it says is noted every few seconds.
 const FOLLOWER_SILENT_AFTER: Duration = Duration::from_secs(15);
 
+/// How long a domain may be loaded before that is trouble.
+const LOADED_WITHIN: Duration = Duration::from_secs(60);
+/// How long ago a cluster that follows may have had everything: it says so every few seconds.
+const HAD_ALL_WITHIN: Duration = Duration::from_secs(30);
+
+/// Trouble of domains that are active in other clusters: those that are not followed; `None`: there is none.
+pub(crate) fn unfollowed(domains: &[pb::Domain], now: Millis) -> Option<String> {
+    let told = domains.iter().filter_map(|domain| {
+        let replica = domain.replica.as_ref()?;
+        let since = now.since(replica.since.as_ref().map(millis).unwrap_or_default());
+        let why = match replica.state() {
+            ReplicaState::Following => return None,
+            ReplicaState::Loading if since < LOADED_WITHIN => return None,
+            state => state.as_str_name(),
+        };
+        let reason = Some(&replica.reason).filter(|reason| !reason.is_empty());
+        let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+        Some(format!("domain `{}` of cluster `{}` is {why}{reason}", domain.domain, domain.active_cluster))
+    });
+    joined(told)
+}
+
+/// Trouble of domains that are active here: `known` clusters that follow and do not have everything; `None`: there is none.
+pub(crate) fn unprotected(
+    domains: &[pb::Domain],
+    now: Millis,
+    known: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let told = domains.iter().flat_map(|domain| {
+        let known = domain.followers.iter().filter(|follower| known(&follower.cluster_id));
+        known.filter_map(|follower| {
+            let since = now.since(follower.durable_until.as_ref().map(millis)?);
+            let (cluster, domain) = (&follower.cluster_id, &domain.domain);
+            let seconds = since.as_secs();
+            (since > HAD_ALL_WITHIN)
+                .then(|| format!("cluster `{cluster}` has not had all of domain `{domain}` for {seconds} s"))
+        })
+    });
+    joined(told)
+}
+
+fn joined(told: impl Iterator<Item = String>) -> Option<String> {
+    Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
+}
+
 /// Scene of clusters: what a daemon knows of them.
 pub(crate) struct ClusterScene<'a> {
     pub registry: &'a Registry,
@@ -165,5 +210,66 @@ fn finding(
         evidence,
         as_of: as_of.map(timestamp),
         command: if state == State::Ok { String::new() } else { command.to_owned() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Millis = Millis(1_000_000);
+
+    fn ago(seconds: u64) -> Option<omnirelay_wire::timestamp::Timestamp> {
+        Some(timestamp(Millis(NOW.0 - seconds * 1000)))
+    }
+
+    fn followed(state: ReplicaState, reason: &str, seconds: u64) -> pb::Domain {
+        let replica = pb::DomainReplica {
+            state: state as i32,
+            reason: reason.to_owned(),
+            since: ago(seconds),
+            ..Default::default()
+        };
+        pb::Domain {
+            domain: "mesh".to_owned(),
+            active_cluster: "east".to_owned(),
+            replica: Some(replica),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_is_not_followed_is_trouble_and_what_is_loaded_for_a_moment_is_none() {
+        for (domain, expected) in [
+            (followed(ReplicaState::Following, "", 900), None),
+            (followed(ReplicaState::Loading, "", 10), None),
+            (followed(ReplicaState::Loading, "", 100), Some("domain `mesh` of cluster `east` is loading")),
+            (followed(ReplicaState::Silent, "", 1), Some("domain `mesh` of cluster `east` is silent")),
+            (
+                followed(ReplicaState::Braked, "11 would go", 1),
+                Some("domain `mesh` of cluster `east` is braked (11 would go)"),
+            ),
+            (pb::Domain { domain: "mesh".to_owned(), ..Default::default() }, None),
+        ] {
+            assert_eq!(unfollowed(std::slice::from_ref(&domain), NOW).as_deref(), expected, "{domain:?}");
+        }
+    }
+
+    #[test]
+    fn a_known_cluster_that_has_not_had_everything_is_trouble() {
+        let follower = |cluster: &str, until| pb::DomainFollower {
+            cluster_id: cluster.to_owned(),
+            durable_until: until,
+            ..Default::default()
+        };
+        let followers = vec![
+            follower("west", ago(31)),
+            follower("north", ago(29)),
+            follower("of-before", None),
+            follower("forgotten", ago(900)),
+        ];
+        let domain = pb::Domain { domain: "mesh".to_owned(), followers, ..Default::default() };
+        let told = unprotected(&[domain], NOW, |cluster| cluster != "forgotten");
+        assert_eq!(told.as_deref(), Some("cluster `west` has not had all of domain `mesh` for 31 s"));
     }
 }

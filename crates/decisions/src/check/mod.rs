@@ -4,6 +4,7 @@ mod audit;
 mod capacity;
 #[cfg(test)]
 mod check_test;
+mod clusters;
 mod config;
 mod control_api;
 pub mod facts;
@@ -32,6 +33,7 @@ pub static CATEGORIES: &[&FindingCategory] = &[
     &leadership::CATEGORY,
     &shards::CATEGORY,
     &registers::CATEGORY,
+    &clusters::CATEGORY,
     &relays::CATEGORY,
     &audit::CATEGORY,
     &identity::CATEGORY,

@@ -87,6 +87,7 @@ impl DomainReader<'_> {
             durable: Cursor::at(Epoch(value.epoch), Revision(value.durable)).to_string(),
             lag_revisions: value.head.saturating_sub(value.durable),
             heard_at: Some(timestamp(Millis(value.heard_ms))),
+            durable_until: (value.until_ms > 0).then(|| timestamp(Millis(value.until_ms))),
         });
         shown.collect()
     }

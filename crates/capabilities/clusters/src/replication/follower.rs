@@ -22,7 +22,7 @@ use omnirelay_wire::fault::{Fault, unanswered};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::domain_replica_value::State;
 use omnirelay_wire::reasons;
-use omnirelay_wire::timestamp::millis;
+use omnirelay_wire::timestamp::{millis, timestamp};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 use tracing::{debug, info, warn};
@@ -293,7 +293,9 @@ impl DomainFollower {
     /// Says how far everything is durable here, beside what is read next; the answer says how far the source is.
     fn acknowledge(&self, mut client: SourceClient, replica: &DomainReplica<'_>, durable: Cursor) {
         let (domain, cluster_id) = (replica.name.clone(), self.cluster.clone());
-        let asked = pb::AcknowledgeDomainRequest { domain, cluster_id, durable: durable.to_string() };
+        let time = replica.applied_time().map(timestamp);
+        let durable = durable.to_string();
+        let asked = pb::AcknowledgeDomainRequest { domain, cluster_id, durable, time };
         let answered = replica.answered.clone();
         tokio::spawn(async move {
             match client.acknowledge(asked).await {

@@ -10,6 +10,7 @@ use omnirelay_cluster_records::domain::{
     DOMAIN_FOLLOWER, Domain, DomainKind, DomainVersion, Domains, domain_id, follower_id,
 };
 use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
 use omnirelay_host::places::TakenPlace;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::feed::{NounEventStream, WatchPlaces};
@@ -24,6 +25,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::DomainFollowerValue;
 use omnirelay_wire::reasons;
+use omnirelay_wire::timestamp::millis;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
@@ -212,7 +214,8 @@ impl ReplicationSource {
         }
         // Who is of this cluster may ask, and follows nothing.
         if caller.proof.sibling().is_some() && self.is_due(&asked.domain, &asked.cluster_id) {
-            self.note(&asked.domain, &asked.cluster_id, durable).await;
+            let until = asked.time.as_ref().map(millis).unwrap_or_default();
+            self.note((&asked.domain, &asked.cluster_id), durable, until).await;
         }
         Ok(pb::AcknowledgeDomainResponse {
             local_node_id: self.registry.node_id().to_owned(),
@@ -232,13 +235,14 @@ impl ReplicationSource {
     }
 
     /// Notes how far a follower has durably come. What cannot be noted is said again.
-    async fn note(&self, domain: &str, cluster: &str, durable: Cursor) {
-        let head = self.registry.view().head();
+    async fn note(&self, (domain, cluster): (&str, &str), durable: Cursor, until: Millis) {
+        let (head, now) = (self.registry.view().head(), self.registry.view().now());
         let value = DomainFollowerValue {
             epoch: durable.epoch.0,
             durable: durable.revision.0,
-            heard_ms: self.registry.view().now().0,
+            heard_ms: now.0,
             head: head.revision.0,
+            until_ms: until.min(now).0,
             ..Default::default()
         };
         let act = DaemonAct::new(NOTE_FOLLOWER, [DOMAIN_FOLLOWER], WriteAuthority::Unfenced);

@@ -214,6 +214,8 @@ fn bad_cases_of_parts() -> Vec<Case> {
         ("config-restart", due, CheckVerdict::Warn, "node-2: control.listen, store.url"),
         ("registers-synced", with_trouble(2, "registers", "pool x"), CheckVerdict::Warn, "node-2: pool x"),
         ("registers-federated", with_trouble(1, "federated-registers", "west"), CheckVerdict::Warn, "west"),
+        ("clusters-followed", with_trouble(2, "domains-followed", "braked"), CheckVerdict::Warn, "braked"),
+        ("clusters-protected", with_trouble(1, "domains-protected", "west"), CheckVerdict::Warn, "west"),
         ("relays-sinks", with_trouble(2, "sinks", "full"), CheckVerdict::Warn, "node-2: full"),
         ("relays-registered", with_trouble(1, "registry", "away"), CheckVerdict::Warn, "node-1: away"),
         ("relays-published", with_trouble(1, "publication", "old"), CheckVerdict::Warn, "node-1: old"),
