@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use omnirelay_cluster_records::domain::DOMAIN_FOLLOWER;
 use omnirelay_cluster_records::{CLUSTER, CLUSTERS_MAX, cluster_id};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::text::{chain, is_unseen, shown};
@@ -13,7 +14,7 @@ use omnirelay_registry::act::put;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_settings::is_host_and_port;
-use omnirelay_store::Write;
+use omnirelay_store::{RecordKind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{ClusterMaintenanceValue, ClusterValue};
@@ -22,6 +23,11 @@ use omnirelay_wire::rpc::cluster_control_service::{DELETE, SET};
 
 use crate::show::{of_value, recorded};
 use crate::{Clusters, check_cluster, not_found};
+
+/// What deleting changes besides the record of the cluster.
+static FOLLOWERS: [RecordKind; 1] = [DOMAIN_FOLLOWER];
+/// How many records of domains that it has followed go with a cluster at most: what a commit has room for.
+const FOLLOWERS_DROPPED_MAX: usize = 200;
 
 const PRIORITY_MAX: u32 = 1000;
 const ENDPOINTS_MAX: usize = 16;
@@ -118,10 +124,16 @@ impl Clusters {
         let request = MutationRequest { caller, rpc: DELETE, id, reason, expected_version, dry_run, hash };
         let name = request.id.clone();
         request
-            .of_records(&self.registry, cluster_id(&name), &[], |reader| {
+            .of_records(&self.registry, cluster_id(&name), &FOLLOWERS, |reader| {
                 let found = reader.get(&cluster_id(&name)).ok_or_else(|| not_found(&name))?;
                 let changes = vec![format!("cluster: {name} -> none")];
-                let writes = vec![Write::Delete { id: found.record.id.clone() }];
+                let mut writes = vec![Write::Delete { id: found.record.id.clone() }];
+                // Whether it follows again is said anew.
+                let followers = self.registry.view().list(&DOMAIN_FOLLOWER).records;
+                let ids = followers.iter().map(|follower| &follower.record.id);
+                let of_cluster = ids.filter(|id| id.key.rsplit_once('/').is_some_and(|(_, of)| of == name));
+                let gone = of_cluster.take(FOLLOWERS_DROPPED_MAX);
+                writes.extend(gone.map(|id| Write::Delete { id: id.clone() }));
                 let answer = answer(recorded(&found, &self.own.name, self.registry.view()));
                 Ok(MutationDecision { writes, changes, answer })
             })

@@ -1,11 +1,14 @@
 //! `ClusterControlService` on the memory store.
 
 use futures_util::StreamExt as _;
+use omnirelay_cluster_records::domain::{DOMAIN_FOLLOWER, follower_id};
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::lab::reason;
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
 use omnirelay_registry::follow::{follow_log, wait_for};
 use omnirelay_registry::lab;
 use omnirelay_store::MemoryStore;
+use omnirelay_wire::pb::omnirelay::store::v1::DomainFollowerValue;
 use tonic::Request;
 
 use super::*;
@@ -14,6 +17,7 @@ async fn served() -> (Clusters, tokio::task::JoinSet<()>) {
     let kinds = [
         CLUSTER,
         omnirelay_cluster_records::domain::DOMAIN,
+        DOMAIN_FOLLOWER,
         omnirelay_certificate_records::cluster_trust::CLUSTER_TRUST,
     ];
     let registry = Arc::new(lab::registry("node-1", Arc::new(MemoryStore::system()), &kinds));
@@ -160,4 +164,21 @@ async fn a_watch_tells_of_changes() {
         }
     }
     assert!(kinds.contains(&Type::Synced));
+}
+
+#[tokio::test]
+async fn what_a_cluster_has_followed_is_forgotten_with_it() {
+    let (clusters, _tasks) = served().await;
+    let set = clusters.set(called(west())).await.unwrap().into_inner();
+    clusters.registry.ready_for(&set.cursor).await.unwrap();
+    let followers = [("mesh", "west"), ("payments", "west"), ("mesh", "north"), ("mesh", "northwest")];
+    let ids = followers.map(|(domain, cluster)| follower_id(domain, cluster));
+    let act = DaemonAct::new("domains.note-follower", [DOMAIN_FOLLOWER], WriteAuthority::Unfenced);
+    let puts = ids.clone().map(|id| put(id, &DomainFollowerValue::default()));
+    clusters.registry.attempt(&act, CommitPlan::default().write(puts)).await.unwrap();
+    let gone = pb::DeleteClusterRequest { cluster_id: "west".to_owned(), ..Default::default() };
+    let deleted = clusters.delete(called(gone)).await.unwrap().into_inner();
+    clusters.registry.ready_for(&deleted.cursor).await.unwrap();
+    let left = ids.map(|id| clusters.registry.view().get(&id).is_some());
+    assert_eq!(left, [false, false, true, true]);
 }

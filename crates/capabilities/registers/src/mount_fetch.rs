@@ -29,9 +29,8 @@ pub fn mount(
     let asked = exchange.clone();
     node.readiness.add(move || vec![item("federated-registers", false, asked.trouble())]);
     node.run(StopPhase::End, exchange.clone().run());
-    let (told, presence) = (clusters.clone(), presence.clone());
+    let (mut chosen, told, presence) = (clusters.subscribe(), clusters.clone(), presence.clone());
     node.run(StopPhase::End, async move {
-        let mut chosen = told.subscribe();
         while chosen.changed().await.is_ok() {
             presence.say(|says| says.fetches = told.names());
         }
