@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::time::Millis;
 use omnirelay_store::{LogEntry, RecordChange, RecordKind, StoreError};
 
 use tokio::sync::mpsc;
@@ -27,6 +28,8 @@ pub struct CommitBatch {
     pub from: Cursor,
     /// Cursor up to which all was looked at, which may be behind the last of `commits`.
     pub to: Cursor,
+    /// When the commit at `to` was made, by the store's clock.
+    pub time: Millis,
     /// The commits that write a kind of the reader, in their order, with their changes of these kinds and without leases. Empty
     /// when others alone were made.
     pub commits: Vec<LogEntry>,
@@ -96,7 +99,7 @@ impl CommitReader {
                     let to = Cursor::at(self.read.epoch, last.revision);
                     let from = std::mem::replace(&mut self.read, to);
                     let commits = entries.iter().filter_map(|entry| self.of_kinds(entry)).collect();
-                    return Ok(CommitBatch { from, to, commits });
+                    return Ok(CommitBatch { from, to, time: last.at, commits });
                 }
             }
             // The registry, and with it what tells of heads, lives as long as this reader.

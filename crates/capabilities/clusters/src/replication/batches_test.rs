@@ -61,7 +61,7 @@ fn at(revision: u64) -> Cursor {
 
 /// The batches of commits that were read behind `from` up to `to`, and what was announced before them.
 fn sent(commits: Vec<LogEntry>, told: u64, (from, to): (u64, u64)) -> (Vec<String>, Vec<pb::DomainBatch>) {
-    let read = CommitBatch { from: at(from), to: at(to), commits };
+    let read = CommitBatch { from: at(from), to: at(to), time: Millis(0), commits };
     let (mut announced, mut batches) = (Vec::new(), Vec::new());
     for told in frames(&read, &scope(), (at(told), at(to + 5), Millis(99))) {
         match told {
@@ -97,8 +97,12 @@ fn each_record_is_sent_once_as_the_last_commit_has_left_it() {
 
 #[test]
 fn the_newest_commit_is_at_least_the_last_that_was_read() {
-    let read =
-        CommitBatch { from: at(10), to: at(15), commits: vec![commit(12, vec![record("a/1", 12, "v")])] };
+    let read = CommitBatch {
+        from: at(10),
+        to: at(15),
+        time: Millis(0),
+        commits: vec![commit(12, vec![record("a/1", 12, "v")])],
+    };
     // The view is behind the log.
     let sent = frames(&read, &scope(), (at(10), at(11), Millis(99)));
     let Some(Told::Batch(batch)) = sent.last() else { panic!("{sent:?}") };

@@ -373,9 +373,10 @@ impl<'a> DomainReplica<'a> {
             return Err(no_sense("a beat is of an earlier commit than the batch before"));
         }
         (value.applied, value.head, value.head_time_ms) = (sent.revision.0, head.revision.0, time);
-        if sent == head {
-            value.applied_time_ms = time;
-        }
+        // Others commit all the time, and a beat may be of a moment in between.
+        let sent_time = beat.sent_time.as_ref().map(millis).unwrap_or_default().0;
+        value.applied_time_ms =
+            if sent == head { time } else { value.applied_time_ms.max(sent_time.min(time)) };
         value.heard_ms = self.registry.view().now().0;
         self.look_ahead(&mut value);
         self.settle(&mut value, sent);

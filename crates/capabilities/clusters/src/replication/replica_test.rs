@@ -183,3 +183,30 @@ async fn a_batch_that_no_commit_has_room_for_is_written_in_several() {
     assert!((0..many).all(|number| lab.has(&format!("a/{number}"))));
     assert_eq!((lab.said().applied, lab.said().state(), lab.aside()), (2, State::Following, Vec::new()));
 }
+
+/// Others commit all the time at the source: a beat finds some of theirs that were not looked at yet.
+#[tokio::test]
+async fn a_beat_between_commits_of_others_says_when_what_was_sent_was_made() {
+    let lab = Lab::start().await;
+    let mut replica = lab.replica();
+    follow_from(&mut replica, 1).await;
+    replica.apply(batch(1, 2, vec![sent("a/1", 2, 3)])).await.unwrap();
+    let lag = |value: &DomainReplicaValue| value.head_time_ms - value.applied_time_ms;
+    for (sent, head, sent_time, time, expected) in [
+        (1002, 1005, Some(60_000), 60_003, 3),
+        (1010, 1010, Some(61_000), 61_009, 0),
+        // A source of before says nothing of it.
+        (1011, 1012, None, 61_020, 11),
+        (1013, 1014, Some(90_000), 61_030, 0),
+    ] {
+        let beat = pb::DomainBeat {
+            sent: at(sent).to_string(),
+            head: at(head).to_string(),
+            time: Some(timestamp(Millis(time))),
+            sent_time: sent_time.map(|time| timestamp(Millis(time))),
+            ..Default::default()
+        };
+        replica.hear(&beat).unwrap();
+        assert_eq!((lag(replica.value()), replica.value().applied), (expected, sent), "{beat:?}");
+    }
+}

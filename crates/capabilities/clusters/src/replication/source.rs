@@ -77,6 +77,8 @@ struct DomainStream {
     told: Cursor,
     /// Up to which everything was looked at; what is behind `told` is of no domain's concern.
     read: Cursor,
+    /// When the commit there was made; `None`: none was read yet.
+    read_time: Option<Millis>,
     beat_at: Instant,
     _place: TakenPlace,
 }
@@ -148,6 +150,7 @@ impl ReplicationSource {
             ready: [Told::Hello(hello)].into(),
             told: from,
             read: from,
+            read_time: None,
             beat_at: Instant::now() + BEAT_EVERY,
             _place: place,
         };
@@ -272,7 +275,9 @@ impl DomainStream {
                         let told = self.registry.view().heard_of();
                         let head = Cursor::at(self.told.epoch, told.max(self.told.revision)).to_string();
                         let (sent, fingerprints) = (self.told.to_string(), self.fingerprints());
-                        return Ok(Some(Told::Beat(pb::DomainBeat { sent, time, fingerprints, head })));
+                        let sent_time = self.read_time.map(timestamp);
+                        let beat = pb::DomainBeat { sent, time, fingerprints, head, sent_time };
+                        return Ok(Some(Told::Beat(beat)));
                     }
                 }
                 read = self.commits.next() => {
@@ -284,7 +289,7 @@ impl DomainStream {
                     }
                     let Some(read) = read.transpose().map_err(cut)? else { return Ok(None) };
                     self.ready.extend(frames(&read, &self.scope, (self.told, head(), self.registry.view().now())));
-                    self.read = read.to;
+                    (self.read, self.read_time) = (read.to, Some(read.time));
                     // Of what others than followed kinds write a beat tells, now and then.
                     if !self.ready.is_empty() {
                         self.told = read.to;
